@@ -1,0 +1,56 @@
+import type { Statement } from "./sql.ts";
+
+/**
+ * The storage port. Stores are functions over `Reader` and `Tx`; a service or a binding opens the
+ * transaction. One text of SQL serves every engine (see sql.ts); only compose.ts names an engine.
+ */
+
+/** The newest commit somebody has seen. Grows only; `durable(seen)` waits for it. */
+export interface Seen {
+  seq: number;
+}
+
+export interface Reader {
+  /** All rows. */
+  all<Row>(statement: Statement<Row>): Promise<Row[]>;
+  /** The first row, or null. */
+  get<Row>(statement: Statement<Row>): Promise<Row | null>;
+}
+
+/** An open transaction. Its functions may be awaited; nothing else may be, while it is open. */
+export interface Tx extends Reader {
+  /** Runs a statement that changes rows. */
+  run(statement: Statement<unknown>): Promise<{ changes: number }>;
+  /** Called after the commit, before `tx` resolves, in order; never after a rollback. */
+  afterCommit(fn: () => void): void;
+}
+
+export interface Database {
+  /** A point read on the calling thread. With `seen`, notes the newest commit it may have seen. */
+  get<Row>(statement: Statement<Row>, seen?: Seen): Promise<Row | null>;
+  all<Row>(statement: Statement<Row>, seen?: Seen): Promise<Row[]>;
+  /** A read that may touch many rows: never blocks the calling thread. */
+  scan<Row>(statement: Statement<Row>, seen?: Seen): Promise<Row[]>;
+  /**
+   * One transaction. Without `seen` the promise resolves when the commit is durable; with `seen` it
+   * resolves at the commit, and the caller owes a `durable(seen)` before it tells anybody.
+   * Throws PicError `unavailable` when the queue is full, the deadline passed or the engine is gone.
+   */
+  tx<T>(fn: (tx: Tx) => Promise<T>, options?: { seen?: Seen }): Promise<T>;
+  /** Resolves when all that `seen` covers is durable; at once when it already is. */
+  durable(seen: Seen): Promise<void>;
+  /** True when `durable(seen)` would resolve at once: lets a hot path skip a promise. */
+  isDurable(seen: Seen): boolean;
+  /** Tells every listener, in this process and in others on the same database, after the commit. */
+  notify(tx: Tx, channel: string, payload: string): Promise<void>;
+  /** Returns a function that stops listening. */
+  listen(channel: string, fn: (payload: string) => void): Promise<() => void>;
+  /** The highest migration that is applied. */
+  schemaVersion(): number;
+  /** Bytes on disk, for the size bounds and for the dashboard. */
+  sizeBytes(): Promise<number>;
+  /** Gives pages of deleted rows back to the file system, a bounded step; resolves false when nothing is left. */
+  reclaim(): Promise<boolean>;
+  /** Waits for queued work, syncs, closes. May be called twice. */
+  close(): Promise<void>;
+}
