@@ -1,3 +1,6 @@
+import { invalidField } from "./errors.ts";
+import { passwordCharsMax, passwordCharsMin, usernamePattern } from "./limits.ts";
+
 export type InstanceRole = "owner" | "admin" | "member";
 
 export interface Account {
@@ -26,4 +29,44 @@ export interface Actor {
   role: InstanceRole;
   /** SHA-256 of the session token, so that logout can end it. */
   session_hash: string;
+}
+
+/** What a call of the admin API does; each endpoint names one. */
+export type Action =
+  | "account.read"
+  | "session.end"
+  | "app.read"
+  | "app.write"
+  | "script.read"
+  | "script.write"
+  | "route.read"
+  | "route.write"
+  | "execution.read";
+
+/** Until roles arrive every account may do everything. */
+export function mayAct(_actor: Actor, _action: Action): boolean {
+  return true;
+}
+
+/** What was typed into a login form: phones like to begin it with a capital. */
+export function foldUsername(username: string): string {
+  return username.toLowerCase();
+}
+
+/** Throws PicError `invalid`. */
+export function checkUsername(username: string): void {
+  if (usernamePattern.test(username)) return;
+  throw invalidField(
+    "username",
+    "must be 1 to 64 of a-z, 0-9, dot, dash and underscore, beginning and ending with a letter or a digit",
+  );
+}
+
+/** Length is all that is asked of a password. Throws PicError `invalid`. */
+export function checkPassword(password: string): void {
+  if (password.length >= passwordCharsMin && password.length <= passwordCharsMax) return;
+  throw invalidField(
+    "password",
+    `must be ${passwordCharsMin} to ${passwordCharsMax} characters long`,
+  );
 }

@@ -30,6 +30,16 @@ export const LIMIT_CEILINGS: Readonly<ScriptLimits> = Object.freeze({
   host_calls: 10_000,
 });
 
+/** How far a configuration may raise the ceilings. */
+export const LIMIT_CEILINGS_MAX: Readonly<ScriptLimits> = Object.freeze({
+  memory_mb: 1_024,
+  cpu_ms: 600_000,
+  timeout_ms: 3_600_000,
+  response_kb: 65_536,
+  log_kb: 16_384,
+  host_calls: 1_000_000,
+});
+
 /** Below these a script could not even start. */
 export const LIMIT_FLOORS: Readonly<ScriptLimits> = Object.freeze({
   memory_mb: 1,
@@ -45,7 +55,18 @@ export const LIMIT_NAMES = Object.keys(LIMIT_DEFAULTS) as LimitName[];
 // HTTP
 export const bodyBytesMax = 10 * 1024 * 1024;
 export const listLimitMax = 200;
+/** A connection with nothing under way is closed after this long; Bun counts in steps of 4 s. */
+export const connectionIdleS = 60;
+/** A body must have arrived after this long: 10 MiB at 0.7 Mbit/s. */
+export const bodyReadS = 120;
+/** Host headers whose meaning is remembered, so that the hot path parses none. */
+export const hostsRememberedMax = 1_024;
+export const requestIdCharsMax = 128;
+/** How often a stop looks whether the last request is answered. */
+export const drainPollMs = 10;
 export const listLimitDefault = 50;
+/** Longer than the cursor of any list: the longest holds a name and an id. */
+export const cursorCharsMax = 2_048;
 
 // names and texts
 export const slugPattern = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
@@ -54,6 +75,10 @@ export const descriptionCharsMax = 4_096;
 export const sourceBytesMax = 1024 * 1024;
 export const routePathCharsMax = 1_024;
 export const hostCharsMax = 253;
+/** With these two a match costs a bounded number of look-ups, whatever is routed. */
+export const routeSegmentsMax = 32;
+export const routeHostLabelsMax = 16;
+export const routeParamNameCharsMax = 64;
 export const usernamePattern = /^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$/;
 export const passwordCharsMin = 10;
 export const passwordCharsMax = 256;
@@ -65,8 +90,17 @@ export const gateWaitMsMax = 2_000;
 /** How much of the gate one app may hold, and what events keep for themselves. */
 export const gateAppShare = 0.5;
 export const gateEventShare = 0.25;
+/** What a caller is told to wait when the gate is full: as long as a waiter would have waited. */
+export const gateRetryAfterS = 2;
+/** Apps the gate remembers while they do nothing, so that a request allocates nothing. */
+export const gateIdleAppsMax = 256;
+
+// the catalog of runnable scripts: compiled code kept in memory
+export const scriptCacheBytesMax = 16 * 1024 * 1024;
 
 // the sandbox
+/** What a caller is told to wait when its sandbox or the database was lost. */
+export const sandboxRetryAfterS = 1;
 /** How long after a limit the parent waits for the child's own answer before it kills it. */
 export const killGraceMs = 250;
 /** After this silence, what queues behind the running execution is run on the spare. */
@@ -75,20 +109,163 @@ export const stealAfterMs = 30;
 export const penaltyMs = 30_000;
 export const childReadyMsMax = 5_000;
 export const imageCacheMbDefault = 32;
+/** The largest memory_mb that can be configured: a sandbox's memory is declared with this maximum. */
+export const memoryCeilingMb = 64;
+/** QuickJS's own stack; the host's must be at least 256 times as large. */
+export const guestStackBytes = 128 * 1024;
+/** Sandboxes that one child keeps; further suspended executions are swapped out. */
+export const instancesPerChildMax = 3;
+/** Memory of swapped-out executions in one child; above it no further one is started. */
+export const suspendedBytesMax = 64 * 1024 * 1024;
+/** Sources of programs that one child keeps, to make images of; beyond it asks for them again. */
+export const programSourceBytesMax = 32 * 1024 * 1024;
+/** Timers one execution may have at a time. */
+export const guestTimersMax = 1_000;
+/** Arguments of host calls that one execution may have under way. */
+export const hostCallsPendingBytesMax = 16 * 1024 * 1024;
+/** What the child converts for a guest at once (UTF-8, base64, digests), and a URL among it. */
+export const guestAnswerBytesMax = 16 * 1024 * 1024;
+export const guestUrlCharsMax = 64 * 1024;
+export const responseHeadersMax = 100;
+export const responseHeaderBytesMax = 32 * 1024;
+export const guestErrorMessageCharsMax = 4_096;
+export const guestErrorStackCharsMax = 8_192;
+export const guestStackFramesMax = 32;
+/** One log line; the rest of it is cut. */
+export const guestLogMessageCharsMax = 32 * 1024;
+/** Executions of its own by which an idle child has its code compiled. */
+export const warmUpExecutions = 3_000;
+/** After so many executions a child collects its garbage: cheaper than letting it pile up. */
+export const executionsPerCollection = 5_000;
+/** One frame between server and child: the longest response that can be configured, in base64. */
+export const frameBytesMax = 96 * 1024 * 1024;
+/** How often the pool looks at its children, while something runs and only then. */
+export const poolTickMs = 10;
+/** Executions that one child may hold at once, and that may wait for a child at all. */
+export const childExecutionsMax = 64;
+export const poolQueueMax = 1_024;
+/** An image is worth a busier child, up to this many executions more than the least busy has. */
+export const placementImbalanceMax = 8;
+/** Programs one child is asked to keep; older ones are forgotten and sent again when they run. */
+export const childProgramsMax = 1_024;
+/** Above this a child is given nothing new before it has read what was sent. */
+export const childBacklogBytesMax = 4 * 1024 * 1024;
+/** A child that answers no cancel for this long, though it runs no guest code, has hung. */
+export const childHungMsMax = 2_000;
+/** Executions on a child's number counter before it is replaced: numbers are never reused. */
+export const childExecutionNumbersMax = 2 ** 32 - 2 ** 20;
+/** Host calls of one execution that run at once; the rest wait for their turn. */
+export const hostCallsInFlightMax = 16;
+/** Arguments of one host call: a value of the largest kind and room for its keys. */
+export const hostCallBytesMax = 1024 * 1024;
+/** An execution that fails after this much CPU held its neighbours up: its app is kept apart. */
+export const offenceCpuMs = 250;
+/** Executions of one app that is kept apart that run at once: an attack is alone with its blame. */
+export const penaltyRunningMax = 1;
+/** Apps that can be kept apart at one time; the one whose time ends first gives its place. */
+export const penaltyAppsMax = 1_000;
+/** Traffic is this many executions without a rest; then a warm spare is worth its memory. */
+export const spareAfterExecutions = 16;
+/** After this long without work children collect garbage, and later the spare is let go. */
+export const restAfterMs = 1_000;
+export const spareIdleMsMax = 10_000;
+/** How often the memory of a working child is read, and when it is replaced. */
+export const childMemoryCheckMs = 5_000;
+export const childPrivateMbMax = 112;
+export const childGrowthMbMax = 80;
+/** Children that may fail to start in a row before the pool waits for the next execution. */
+export const childStartFailuresMax = 6;
+export const childBackoffMsMin = 100;
+export const childBackoffMsMax = 10_000;
+/** What is kept of a child's own output, for the log line about its end. */
+export const childOutputCharsMax = 4_096;
+
+// saving a script: the compile role
+/** From the request to the answer; then the child is killed. */
+export const compileMsMax = 10_000;
+/** Resident memory of the child while it compiles; above it, it is killed. */
+export const compileMemoryMbMax = 256;
+/** How often its memory is looked at: enums can double a text at every member. */
+export const compileWatchMs = 20;
+/** Saves that wait for the one child, and for how long. */
+export const compileQueueMax = 16;
+export const compileWaitMsMax = 10_000;
+/** The child stays this long after a save, so that the next save is fast. */
+export const compileKeepWarmMs = 10_000;
+/** A child that nobody asks anything ends by itself. */
+export const compileIdleMsMax = 60_000;
+/** Indentation makes compiled code longer than its source; deep nesting makes it quadratic. */
+export const codeBytesMax = 4 * sourceBytesMax;
+export const compileProblemsMax = 20;
+export const importsMax = 256;
+
+// errors of scripts in the author's positions
+export const stackLinesMax = 100;
+export const stackCharsMax = 32 * 1024;
+/** Source maps kept decoded, by the length of their text. */
+export const positionMapBytesMax = 2 * 1024 * 1024;
 
 // key-value data
 export const kvKeyBytesMax = 512;
 export const kvCollectionBytesMax = 128;
 export const kvValueBytesMax = 256 * 1024;
 export const kvListLimitMax = 200;
+export const kvListLimitDefault = 50;
+/** A page ends early, with a cursor, once its values pass this many bytes. */
+export const kvListBytesMax = 1024 * 1024;
+/** Rows read by one scan of a list, so that no scan holds more than this many largest values. */
+export const kvListScanRowsMax = 51;
+export const kvCursorCharsMax = 1_024;
 
 // execution records
 export const recordBodyBytesMax = 8 * 1024;
 export const recordBufferMax = 2_000;
 /** Successes of one script above this many a second are counted, but kept only in part. */
 export const recordSuccessesPerSecondMax = 20;
+export const recordBufferBytesMax = 16 * 1024 * 1024;
+/** Of a header's value, of an error's message and of its stack, this much is kept. */
+export const recordHeaderCharsMax = 2_048;
+export const recordHeadersMax = 128;
+export const recordErrorBytesMax = 8 * 1024;
+/** A text is cut this much above its bound before credentials are taken out, so that none is cut in half. */
+export const recordSlackBytesMax = 4 * 1024;
+/** Dropped records are reported in the server's log at most this often. */
+export const recordDropReportMs = 60_000;
+/** A buffered record is written at the latest after this time, or when so many wait. */
+export const recordFlushMs = 1_000;
+export const recordFlushCount = 200;
+/** Waits between two tries of a failing sink: doubling from the first to the second. */
+export const recordRetryMsMin = 1_000;
+export const recordRetryMsMax = 30_000;
+/** Tries of a record that fails alone before it is given up, so that it holds no other back. */
+export const recordTriesMax = 5;
+/** How long a read waits for the buffer to be written before it reads around it. */
+export const recordReadFlushMsMax = 500;
+/** How long a stop waits for the last write. */
+export const recordStopMsMax = 3_000;
+/** Scripts whose sampling rates and counts are held in memory. */
+export const recordScriptsMax = 2_000;
+/** Records made ready between two turns of the event loop. */
+export const recordPrepareCount = 16;
+/** Source maps held for the errors of records. */
+export const recordMapBytesMax = 2 * 1024 * 1024;
 export const logRetentionDaysDefault = 7;
 export const logMaxMbDefault = 256;
+
+// maintenance
+export const maintenanceFirstMs = 30_000;
+export const maintenanceEveryMs = 15 * 60_000;
+/** Retention runs this often even when nothing happened. */
+export const maintenanceIdleEveryMs = 24 * 3_600_000;
+export const maintenanceChunkRows = 500;
+/** Chunks deleted in one run; the next run goes on. */
+export const maintenanceChunksMax = 400;
+/** Bounded steps of giving pages back in one run. */
+export const maintenanceReclaimStepsMax = 2_000;
+/** The write-ahead log alone may take half of this: a smaller bound on records means this one. */
+export const maintenanceLogMbMin = 16;
+/** Over the size bound, records are deleted until this share of it is used. */
+export const maintenanceSizeTarget = 0.9;
 
 // sessions and passwords
 export const sessionTtlHoursDefault = 24;
@@ -97,10 +274,55 @@ export const loginFailuresPerAccountMax = 10;
 export const loginFailuresPerAddressMax = 30;
 export const loginFailureWindowMs = 15 * 60_000;
 export const passwordHashQueueMax = 16;
+/** Argon2id takes 19 MB each while it runs. */
+export const passwordHashSlots = 2;
+export const passwordHashWaitMsMax = 10_000;
+/** Accounts, addresses and pairs of them whose failures are remembered. */
+export const loginTrackedMax = 4_096;
+/** A session is written at most this often, because a card wears. */
+export const sessionTouchMs = 60_000;
+export const sessionCacheMax = 1_000;
+/** How long another process's logout may stay unseen. */
+export const sessionCacheMs = 2_000;
+/** Expired sessions deleted along with a login. */
+export const sessionsPurgedMax = 100;
+
+// the admin API
+/** Source of sourceBytesMax in JSON, with room for escapes. */
+export const adminBodyBytesMax = 4 * 1024 * 1024;
+/** What anybody may send: login and setup. */
+export const anonymousBodyBytesMax = 16 * 1024;
+/** How often a write of routes starts over because another process wrote some. */
+export const routeWriteTriesMax = 5;
+/** How often a save starts over because another save came between. */
+export const saveTriesMax = 5;
+/** Problems reported for one request. */
+export const fieldErrorsMax = 50;
 
 // the database
 export const txMsMax = 10_000;
 export const writerQueueMax = 10_000;
+/** How long queued transactions may run before the event loop gets a turn. */
+export const writerSliceMs = 2;
+/** Prepared statements kept by one connection. */
+export const statementCacheMax = 256;
+export const scanQueueMax = 256;
+export const scanMsMax = 15_000;
+export const scanRowsMax = 200_000;
+/** Rows of a scan cross threads in batches, so that a long answer does not stall the loop. */
+export const scanBatchRowsMax = 256;
+export const scanBatchCharsMax = 256 * 1024;
+/** The scan thread ends after this much rest: an idle server does not carry it. */
+export const scanIdleMs = 10_000;
+/** Pages in the write-ahead log after which the scan thread checkpoints it. */
+export const walPagesMax = 1_000;
+/** When the thread does not get to it, the writer itself checkpoints here. */
+export const walPagesFallback = 8_000;
+/** Pages given back to the file system by one `reclaim` step. */
+export const reclaimPagesMax = 64;
 
 // the process
 export const drainMsMax = 15_000;
+export const sandboxesMax = 16;
+/** Size of a configuration file, and of a file that a `_FILE` variable names. */
+export const settingBytesMax = 64 * 1024;

@@ -9,6 +9,9 @@
 import type { Budget, ExecutionStatus, GuestError, LogEntry } from "../domain/executions.ts";
 import type { ScriptLimits } from "../domain/limits.ts";
 
+/** Raised when a frame changes its meaning: both ends are the same executable, so it is for people. */
+export const wireVersion = "1";
+
 // parent → child
 export const FRAME_PROGRAM = 1; // payload: JSON Program; execution 0
 export const FRAME_RUN = 2; // payload: JSON RunHeader, newline, the ctx JSON text
@@ -22,6 +25,9 @@ export const FRAME_READY = 64; // payload: JSON { pid, warm }; sent again with w
 export const FRAME_CALL = 65; // payload: JSON { call, name }, newline, JSON text of the arguments
 export const FRAME_DONE = 66; // payload: JSON DoneHeader, newline, the body text
 export const FRAME_STATS = 67; // payload: JSON ChildStats; execution 0
+// The child has dropped the program (its cache is bounded) or never had it: payload JSON string, the
+// program id; execution: the run that waits for it. The parent answers with FRAME_PROGRAM.
+export const FRAME_NEED = 68;
 
 /** What is loaded into an image. `id` names the content: the same id is always the same program. */
 export interface Program {

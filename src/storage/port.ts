@@ -3,6 +3,10 @@ import type { Statement } from "./sql.ts";
 /**
  * The storage port. Stores are functions over `Reader` and `Tx`; a service or a binding opens the
  * transaction. One text of SQL serves every engine (see sql.ts); only compose.ts names an engine.
+ *
+ * Errors of statements: PicError `conflict` when a unique index or a foreign key refuses, `invalid`
+ * for text that no engine keeps as it is (NUL, lone surrogates), `unavailable` when the engine
+ * cannot work (disk full, damaged, gone). Anything else is a defect and comes as it is.
  */
 
 /** The newest commit somebody has seen. Grows only; `durable(seen)` waits for it. */
@@ -11,18 +15,24 @@ export interface Seen {
 }
 
 export interface Reader {
-  /** All rows. */
-  all<Row>(statement: Statement<Row>): Promise<Row[]>;
+  /** All rows. `seen` matters outside a transaction; inside one it is noted at the commit. */
+  all<Row>(statement: Statement<Row>, seen?: Seen): Promise<Row[]>;
   /** The first row, or null. */
-  get<Row>(statement: Statement<Row>): Promise<Row | null>;
+  get<Row>(statement: Statement<Row>, seen?: Seen): Promise<Row | null>;
 }
 
-/** An open transaction. Its functions may be awaited; nothing else may be, while it is open. */
+/**
+ * An open transaction. Its functions may be awaited; nothing else may be, while it is open. After a
+ * statement has failed the transaction can only be rolled back, also when `fn` catches the error:
+ * what an engine does with the rest would differ.
+ */
 export interface Tx extends Reader {
   /** Runs a statement that changes rows. */
   run(statement: Statement<unknown>): Promise<{ changes: number }>;
   /** Called after the commit, before `tx` resolves, in order; never after a rollback. */
   afterCommit(fn: () => void): void;
+  /** Until this transaction ends, no other one on any node gets past a lock of the same name. */
+  lock(name: string): Promise<void>;
 }
 
 export interface Database {

@@ -1,0 +1,62 @@
+/** The scripts that the workloads run, as their authors would write them. */
+
+export const helloScript = `export default function () {
+  return { hello: "world" };
+}
+`;
+
+export const echoScript = `interface Item { price: number; count: number }
+
+export default function (ctx) {
+  const items: Item[] = ctx.request.body.items;
+  return { total: items.reduce((sum, item) => sum + item.price * item.count, 0), items };
+}
+`;
+
+/** About 600 bytes, the size of a small order. */
+export const echoBody = JSON.stringify({
+  items: Array.from({ length: 12 }, (_, index) => ({
+    name: `item ${index}`,
+    price: index * 1.5,
+    count: index + 1,
+  })),
+});
+
+export const fibScript = `function fib(n: number): number {
+  return n < 2 ? n : fib(n - 1) + fib(n - 2);
+}
+
+export default function () {
+  return { fib: fib(20) };
+}
+`;
+
+export const kvScript = `import { kv } from "picloud";
+
+const hits = kv.collection("hits");
+
+export default async function (ctx) {
+  const key = ctx.request.params.key;
+  const n = ((await hits.get(key)) ?? 0) + 1;
+  await hits.set(key, n);
+  return { n };
+}
+`;
+
+export const attackScript = `export default function () {
+  return Array.prototype.indexOf.call({ length: 2 ** 53 - 1 }, 1);
+}
+`;
+
+/** A script of twenty functions, different for each `index`, to fill the image cache honestly. */
+export function neighbourScript(index: number): string {
+  const functions = Array.from(
+    { length: 20 },
+    (_, n) => `function part${n}(value: number): number { return value * ${index + n} + ${n}; }`,
+  );
+  return `${functions.join("\n")}
+export default function () {
+  return { index: ${index}, sum: [${functions.map((_, n) => `part${n}(${n})`).join(", ")}].reduce((a, b) => a + b) };
+}
+`;
+}

@@ -1,0 +1,207 @@
+/**
+ * Housekeeping: execution records past their age or over their size, expired sessions.
+ *
+ * It runs shortly after the start and then rarely, and only when something happened since: an idle
+ * server writes nothing, because its card wears. Once a day it looks even so, since records age
+ * without any help; finding nothing, it writes nothing.
+ *
+ * A machine without a clock of its own may boot in 1970. `clock` is the one that never shows less
+ * than the last time stored, so that nothing is judged by a wrong age; a run after activity stores
+ * the time anew (there were other writes then anyway).
+ */
+import type { Clock } from "../base/clock.ts";
+import type { Logger } from "../base/log.ts";
+import {
+  maintenanceChunkRows,
+  maintenanceChunksMax,
+  maintenanceEveryMs,
+  maintenanceFirstMs,
+  maintenanceIdleEveryMs,
+  maintenanceLogMbMin,
+  maintenanceReclaimStepsMax,
+  maintenanceSizeTarget,
+} from "../domain/limits.ts";
+import { type StartTimer, startTimer } from "../execution/timers.ts";
+import { deleteExecutionsBefore, deleteOldestExecutions } from "../storage/executions.ts";
+import type { Database, Tx } from "../storage/port.ts";
+import { deleteExpiredSessions } from "../storage/sessions.ts";
+import { sql } from "../storage/sql.ts";
+
+export interface MaintenanceOptions {
+  db: Database;
+  logs: Database;
+  /** Never behind the last time stored (services/clock.ts). */
+  clock: Clock;
+  /** Stores the time of that clock. */
+  storeTime: (tx: Tx) => Promise<void>;
+  log: Logger;
+  /** PICLOUD_LOG_RETENTION_DAYS */
+  log_retention_days: number;
+  /** PICLOUD_LOG_MAX_MB */
+  log_max_mb: number;
+  /** Grows with everything that may leave something to do: records written, commits made. */
+  activity: () => number;
+  startTimer?: StartTimer;
+}
+
+export interface MaintenanceReport {
+  sessions_deleted: number;
+  records_deleted_by_age: number;
+  records_deleted_by_size: number;
+}
+
+export interface Maintenance {
+  /** May be called twice. */
+  start(): void;
+  /** Waits for a run that is under way, which ends at its next chunk. May be called twice. */
+  stop(): Promise<void>;
+  /** One run, whether or not anything happened. */
+  runOnce(): Promise<MaintenanceReport>;
+}
+
+export function createMaintenance(options: MaintenanceOptions): Maintenance {
+  return new Loop(options);
+}
+
+class Loop implements Maintenance {
+  readonly #startTimer: StartTimer;
+  #isStarted = false;
+  #isStopping = false;
+  #cancelTimer: (() => void) | null = null;
+  #running: Promise<void> | null = null;
+  #activity = -1;
+  /** On the monotonic clock. */
+  #ranAt = Number.NEGATIVE_INFINITY;
+
+  constructor(private readonly options: MaintenanceOptions) {
+    this.#startTimer = options.startTimer ?? startTimer;
+  }
+
+  start(): void {
+    if (this.#isStarted) return;
+    this.#isStarted = true;
+    this.#isStopping = false;
+    this.#arm(maintenanceFirstMs);
+  }
+
+  async stop(): Promise<void> {
+    this.#isStarted = false;
+    this.#isStopping = true;
+    this.#cancelTimer?.();
+    this.#cancelTimer = null;
+    await this.#running;
+  }
+
+  async runOnce(): Promise<MaintenanceReport> {
+    const { db, logs, clock } = this.options;
+    const now = clock.now();
+    const isStopping = () => this.#isStopping;
+    const oldest = now - this.options.log_retention_days * 24 * 3_600_000;
+    return {
+      sessions_deleted: await purgeSessions(db, now, isStopping),
+      records_deleted_by_age: await purgeOld(logs, oldest, isStopping),
+      records_deleted_by_size: await purgeOverSize(logs, this.options.log_max_mb, isStopping),
+    };
+  }
+
+  #arm(ms: number): void {
+    this.#cancelTimer?.();
+    this.#cancelTimer = this.#startTimer(() => {
+      this.#running = this.#tick().finally(() => {
+        this.#running = null;
+        if (this.#isStarted) this.#arm(maintenanceEveryMs);
+      });
+    }, ms);
+  }
+
+  /** Never rejects. */
+  async #tick(): Promise<void> {
+    const { clock, db, log, activity, storeTime } = this.options;
+    const active = activity();
+    const isIdle = active === this.#activity;
+    if (isIdle && clock.monotonic() - this.#ranAt < maintenanceIdleEveryMs) return;
+    try {
+      // Before the first run nothing is known to have been written: the machine may just be on.
+      if (!isIdle && this.#activity !== -1) await db.tx(storeTime);
+      const report = await this.runOnce();
+      if (Object.values(report).some((count) => count > 0)) log.info("maintenance", { ...report });
+    } catch (error) {
+      log.error("maintenance failed; it is tried again later", { error });
+    }
+    this.#ranAt = clock.monotonic();
+    // What this run wrote itself is no reason for another.
+    this.#activity = activity();
+  }
+}
+
+function purgeSessions(db: Database, now: number, isStopping: () => boolean): Promise<number> {
+  return inChunks(isStopping, (rows) => db.tx((tx) => deleteExpiredSessions(tx, now, rows)));
+}
+
+async function purgeOld(
+  logs: Database,
+  oldest: number,
+  isStopping: () => boolean,
+): Promise<number> {
+  const deleted = await inChunks(isStopping, (rows) =>
+    logs.tx((tx) => deleteExecutionsBefore(tx, oldest, rows)),
+  );
+  if (deleted > 0) await reclaimAll(logs, isStopping);
+  return deleted;
+}
+
+/**
+ * Deletes as large a part of the records, the oldest, as the size is over its target, and leaves
+ * measuring again to the next run: a file shrinks only when its write-ahead log is checkpointed,
+ * and a loop that waits for that would delete everything meanwhile.
+ */
+async function purgeOverSize(
+  logs: Database,
+  maxMb: number,
+  isStopping: () => boolean,
+): Promise<number> {
+  const size = await logs.sizeBytes();
+  const sizeMax = Math.max(maxMb, maintenanceLogMbMin) * 1024 * 1024;
+  if (size <= sizeMax) return 0;
+  const [row] = await logs.scan(
+    sql<{ records: number }>`select count(*) as records from executions`,
+  );
+  const over = Math.ceil((row?.records ?? 0) * (1 - (sizeMax * maintenanceSizeTarget) / size));
+  const deleted = await inChunks(
+    isStopping,
+    (rows) => logs.tx((tx) => deleteOldestExecutions(tx, rows)),
+    over,
+  );
+  if (deleted > 0) await reclaimAll(logs, isStopping);
+  return deleted;
+}
+
+async function reclaimAll(logs: Database, isStopping: () => boolean): Promise<void> {
+  for (let step = 0; step < maintenanceReclaimStepsMax && !isStopping(); step += 1) {
+    if (!(await logs.reclaim())) return;
+    await turn();
+  }
+}
+
+/** Repeats a chunk, which says how many rows it deleted, until one was not full or there were enough. */
+async function inChunks(
+  isStopping: () => boolean,
+  deleteChunk: (rows: number) => Promise<number>,
+  rowsWanted = Number.POSITIVE_INFINITY,
+): Promise<number> {
+  const rowsMax = Math.min(rowsWanted, maintenanceChunksMax * maintenanceChunkRows);
+  let deleted = 0;
+  while (deleted < rowsMax && !isStopping()) {
+    const rows = Math.min(maintenanceChunkRows, rowsMax - deleted);
+    const changes = await deleteChunk(rows);
+    deleted += changes;
+    if (changes < rows) break;
+    await turn();
+  }
+  return deleted;
+}
+
+/** Requests come first: one turn of the event loop between two chunks. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

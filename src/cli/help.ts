@@ -1,0 +1,93 @@
+/** The help texts of the roles of the one executable. */
+import { type SettingRow, settingRows } from "../config.ts";
+
+interface RoleHelp {
+  readonly usage: string;
+  readonly summary: string;
+  /** Lines after the summary. */
+  readonly detail?: readonly string[];
+  /** Show the settings, whose flags this role takes. */
+  readonly settings?: boolean;
+}
+
+const ROLES = {
+  serve: {
+    usage: "picloud serve [flags]",
+    summary: "Runs the server until SIGTERM or SIGINT; a second signal ends it at once.",
+    settings: true,
+  },
+  "admin reset-password": {
+    usage: "picloud admin reset-password <username> [--generate] [flags]",
+    summary: "Sets an account's password and ends its sessions.",
+    detail: [
+      "On a terminal it asks twice; otherwise it reads one line from standard input.",
+      "",
+      "  --generate   make a password and print it",
+    ],
+    settings: true,
+  },
+  types: {
+    usage: "picloud types",
+    summary: 'Prints picloud.d.ts, the types of the module "picloud" that scripts import.',
+  },
+  version: { usage: "picloud version", summary: "Prints the version." },
+  sandbox: {
+    usage: "picloud sandbox",
+    summary: "Internal: runs scripts for a server that started it.",
+  },
+  compile: {
+    usage: "picloud compile",
+    summary: "Internal: compiles one script for a server that started it.",
+  },
+} as const satisfies Record<string, RoleHelp>;
+
+export type RoleName = keyof typeof ROLES;
+
+const EXIT_CODES = [
+  "Exit codes: 0 done; 1 failed, the message says why; 2 wrong command line or configuration;",
+  "            128 + n ended at once by the second signal n.",
+].join("\n");
+
+/** Roles a person would name, for the overview and for suggestions. */
+export const shownRoles: readonly string[] = ["serve", "admin", "types", "version", "help"];
+
+/** What `picloud --help` prints. */
+export function overviewHelp(): string {
+  const rows = Object.values<RoleHelp>(ROLES)
+    .filter((role) => !role.summary.startsWith("Internal"))
+    .map((role) => `  ${role.usage}\n      ${role.summary}`);
+  return [
+    "PiCloud: your own functions platform in one executable.",
+    "",
+    ...rows,
+    "",
+    "`picloud <command> --help` says more.",
+    EXIT_CODES,
+    "",
+  ].join("\n");
+}
+
+/** What `picloud <role> --help` prints. */
+export function roleHelp(name: RoleName): string {
+  const role: RoleHelp = ROLES[name];
+  const settings = role.settings
+    ? [
+        "",
+        "Settings, as a flag, a variable, or a line of the file that --config names. Every variable",
+        "may also be given as <NAME>_FILE, the path of a file that holds the value.",
+        "",
+        ...settingRows().flatMap(settingLines),
+      ]
+    : [];
+  const lines = [`Usage: ${role.usage}`, "", role.summary, ...(role.detail ?? []), ...settings];
+  return [...lines, "", EXIT_CODES, ""].join("\n");
+}
+
+function settingLines(row: SettingRow): string[] {
+  const plain = (text: string): string => text.replaceAll("`", "");
+  const flag = row.flag ?? "(no flag: secret)";
+  return [
+    `  ${flag.padEnd(24)} ${row.name}  (${plain(row.values)}; default ${plain(row.initial)})`,
+    `      ${plain(row.description)}.`,
+  ];
+}

@@ -1,0 +1,301 @@
+/**
+ * The only place that constructs services and names a database engine. Everything below gets what
+ * it uses and nothing else; nobody but this file sees all of it.
+ *
+ * A stop is a start in reverse: no new request, the running ones drained, records written, the
+ * children ended, the database closed.
+ */
+import { version as productVersion } from "../package.json";
+import { createMaintenance } from "./background/maintenance.ts";
+import { systemClock } from "./base/clock.ts";
+import { newId } from "./base/ids.ts";
+import type { Logger } from "./base/log.ts";
+import { countersSince, snapshotCounters } from "./base/metrics.ts";
+import { createKvBinding } from "./bindings/kv.ts";
+import type { Config } from "./config.ts";
+import { PicError } from "./domain/errors.ts";
+import { drainMsMax } from "./domain/limits.ts";
+import { Gate } from "./execution/gate.ts";
+import { createInvoker } from "./execution/invoke.ts";
+import { createErrorMapper } from "./execution/positions.ts";
+import { ExecutionRecords } from "./execution/records.ts";
+import { openScriptCatalog, type ScriptCatalog } from "./execution/scripts.ts";
+import { createGateway, type Gateway } from "./http/gateway.ts";
+import { type Servers, startServers } from "./http/server.ts";
+import { createCompiler } from "./sandbox/compiler.ts";
+import { createSandboxPool } from "./sandbox/pool.ts";
+import { wireVersion } from "./sandbox/protocol.ts";
+import { SDK_VERSION } from "./sdk/declarations.ts";
+import { Accounts } from "./services/accounts.ts";
+import { Apps } from "./services/apps.ts";
+import { LoginAttempts } from "./services/attempts.ts";
+import { StoredClock } from "./services/clock.ts";
+import { settled } from "./services/durability.ts";
+import { Executions } from "./services/executions.ts";
+import { LiveRoutes } from "./services/live-routes.ts";
+import { Passwords } from "./services/passwords.ts";
+import { Routes } from "./services/routes.ts";
+import { Scripts } from "./services/scripts.ts";
+import { Sessions } from "./services/sessions.ts";
+import type { Database } from "./storage/port.ts";
+import { openSqliteFolder } from "./storage/sqlite.ts";
+import { lockDataDir } from "./storage/sqlite-lock.ts";
+
+/** The HTTP API's version: `/api/v1`. */
+const apiVersion = "1";
+
+export interface Addresses {
+  public_url: string;
+  admin_url: string;
+}
+
+export interface Started {
+  addresses: Addresses;
+  /** Where the first account is made, while there is none. Works once, for an hour. */
+  setup_url: string | null;
+}
+
+export interface Server {
+  /** Resolves when it answers and a child is ready. Throws PicError with a reason for the user. */
+  start(): Promise<Started>;
+  /** Drains and ends everything; nothing acknowledged is lost. May be called twice. */
+  stop(): Promise<void>;
+}
+
+export interface AdminTools {
+  resetPassword(username: string, password: string): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** What is constructed before anything listens. */
+interface Storage {
+  db: Database;
+  logs: Database;
+  clock: StoredClock;
+  close(): Promise<void>;
+}
+
+/** Opens the data folder for this process alone. */
+async function openStorage(config: Config, log: Logger): Promise<Storage> {
+  const lock = lockDataDir(config.dataDir);
+  try {
+    const folder = await openSqliteFolder({
+      dir: config.dataDir,
+      durability: config.durability,
+      clock: systemClock,
+      log,
+      onFatal: (error) => {
+        log.error("the disk failed: nothing more can be acknowledged", { error });
+        process.exit(1);
+      },
+    });
+    const clock = new StoredClock(folder.db, systemClock);
+    await clock.load();
+    const close = async (): Promise<void> => {
+      await folder.close();
+      lock.release();
+    };
+    return { db: folder.db, logs: folder.logs, clock, close };
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+/** Accounts, and what they stand on. */
+function composeAccounts({ db, clock }: Storage, config: Config, log: Logger) {
+  const sessions = new Sessions({ db, clock, log, ttl_hours: config.sessionTtlHours });
+  const accounts = new Accounts({
+    db,
+    clock,
+    log,
+    newId,
+    passwords: new Passwords(),
+    attempts: new LoginAttempts(clock),
+    sessions,
+  });
+  return { sessions, accounts };
+}
+
+/** For `picloud admin …`: the folder must not be in use. */
+export async function composeAdmin(config: Config, log: Logger): Promise<AdminTools> {
+  const storage = await openStorage(config, log);
+  const { accounts } = composeAccounts(storage, config, log);
+  return {
+    resetPassword: (username, password) => accounts.resetPassword(username, password),
+    stop: () => storage.close(),
+  };
+}
+
+/** Opens storage; nothing listens and no child runs before `start`. */
+export async function composeServer(config: Config, log: Logger): Promise<Server> {
+  const before = snapshotCounters();
+  const storage = await openStorage(config, log);
+  const ends: End[] = [() => storage.close()];
+  let stopping: Promise<void> | null = null;
+  const stop = (): Promise<void> => {
+    stopping ??= (async () => {
+      for (const end of ends.reverse()) await end();
+      log.debug("counters", countersSince(before));
+    })();
+    return stopping;
+  };
+  return { start: () => start(config, log, storage, ends), stop };
+}
+
+type End = () => Promise<void> | void;
+
+/** Everything that runs, in the order of a start; each part adds how it ends to `ends`. */
+async function start(config: Config, log: Logger, storage: Storage, ends: End[]): Promise<Started> {
+  const { db, clock } = storage;
+  const dataPlane = await startDataPlane(config, log, storage, ends);
+  const { records, catalog, invoker } = dataPlane;
+  const compiler = createCompiler({
+    command: [...config.command, "compile"],
+    clock: systemClock,
+    log,
+  });
+  ends.push(() => compiler.stop());
+  const { accounts, sessions } = composeAccounts(storage, config, log);
+  const live = new LiveRoutes({ db, log });
+  ends.push(await live.start(), await sessions.listen());
+  const apps = new Apps({ db, clock, newId, live });
+  await apps.start();
+  const { setup_token } = await accounts.start(firstAccount(config));
+
+  let servers: Servers | null = null;
+  const gateway = createGateway({
+    table: () => live.table(),
+    invoker,
+    findScript: (id) => findScript(catalog, id),
+    auth: { canExecute: async (token) => (await sessions.authenticate(token)) !== null },
+    admin: async () => {
+      const { createAdminApp } = await import("./http/admin/app.ts");
+      return createAdminApp({
+        accounts,
+        apps,
+        scripts: new Scripts({ db, clock, newId, compiler, ceilings: config.ceilings, live }),
+        routes: new Routes({ db, clock, newId, live }),
+        executions: new Executions({ db, records }),
+        authenticate: (token) => sessions.authenticate(token),
+        settled: () => settled(db),
+        log,
+        newId,
+        publicBaseUrl: config.publicBaseUrl,
+      });
+    },
+    version: () => versions(config, db),
+    adminPort: () => servers?.adminPort ?? config.adminBind.port,
+    log,
+    newId,
+  });
+  await dataPlane.ready();
+  servers = listen(config, gateway, log);
+  ends.push(() => servers?.stop(drainMsMax));
+  startMaintenance(config, log, storage, records, ends);
+  const addresses = addressesOf(config, servers);
+  return { addresses, setup_url: setupUrl(addresses, setup_token) };
+}
+
+/** What runs scripts: children, records, the catalog and the invoker over them. */
+async function startDataPlane(config: Config, log: Logger, storage: Storage, ends: End[]) {
+  const { db, logs, clock } = storage;
+  const pool = createSandboxPool({
+    children: config.sandboxes,
+    bindings: [createKvBinding({ db, clock })],
+    image_cache_mb: config.imageCacheMb,
+    command: [...config.command, "sandbox"],
+    clock: systemClock,
+    log,
+  });
+  ends.push(() => pool.stop());
+  const records = new ExecutionRecords({ logs, clock, log, mapError: createErrorMapper(db) });
+  ends.push(() => records.stop());
+  const { ceilings } = config;
+  const catalog = await openScriptCatalog({ db, forget: (id) => pool.forget(id), ceilings });
+  ends.push(() => catalog.close());
+  const invoker = createInvoker({
+    catalog,
+    gate: new Gate({ clock: systemClock, running: config.maxConcurrency }),
+    pool,
+    db,
+    records,
+    clock: systemClock,
+    log,
+    newId,
+    sdkVersion: SDK_VERSION,
+  });
+  return { records, catalog, invoker, ready: () => pool.ready() };
+}
+
+function startMaintenance(
+  config: Config,
+  log: Logger,
+  storage: Storage,
+  records: ExecutionRecords,
+  ends: End[],
+): void {
+  const { db, logs, clock } = storage;
+  const maintenance = createMaintenance({
+    db,
+    logs,
+    clock,
+    storeTime: (tx) => clock.store(tx),
+    log,
+    log_retention_days: config.logRetentionDays,
+    log_max_mb: config.logMaxMb,
+    activity: () => records.stats().written + snapshotCounters().commits,
+  });
+  maintenance.start();
+  ends.push(() => maintenance.stop());
+}
+
+function listen(config: Config, { fetchPublic, fetchAdmin }: Gateway, log: Logger): Servers {
+  const { bind, adminBind } = config;
+  return startServers({ bind, adminBind, fetchPublic, fetchAdmin, log });
+}
+
+async function findScript(catalog: ScriptCatalog, id: string) {
+  const cached = catalog.cached(id);
+  if (cached !== undefined) return cached;
+  try {
+    return await catalog.get(id);
+  } catch (error) {
+    if (error instanceof PicError && error.code === "not_found") return null;
+    throw error;
+  }
+}
+
+function firstAccount({ adminUsername, adminPassword }: Config) {
+  if (adminUsername === null || adminPassword === null) return null;
+  return { username: adminUsername, password: adminPassword };
+}
+
+/** The five versions that change for users; docs/versioning.md says what raises each. */
+function versions(config: Config, db: Database): object {
+  return {
+    product: productVersion,
+    sdk: SDK_VERSION,
+    api: apiVersion,
+    schema: db.schemaVersion(),
+    wire: wireVersion,
+    public_base_url: config.publicBaseUrl,
+  };
+}
+
+/** As a person on this machine would type them: a listener on every address is reached by its name. */
+function addressesOf(config: Config, servers: Servers): Addresses {
+  return {
+    public_url: config.publicBaseUrl ?? urlOf(config.bind.host, servers.publicPort),
+    admin_url: urlOf(config.adminBind.host, servers.adminPort),
+  };
+}
+
+function urlOf(host: string, port: number): string {
+  const shown = host === "0.0.0.0" || host === "::" ? "localhost" : host;
+  return `http://${shown.includes(":") ? `[${shown}]` : shown}:${port}`;
+}
+
+function setupUrl({ admin_url }: Addresses, token: string | null): string | null {
+  return token === null ? null : `${admin_url}/admin/setup?token=${token}`;
+}

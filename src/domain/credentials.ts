@@ -1,0 +1,4 @@
+/** What PiCloud's own credentials look like, so that none of them ever reaches a script. */
+export const sessionCookieName = "picloud_session";
+export const sessionTokenPrefix = "pcs_";
+export const apiKeyPrefix = "pic_";

@@ -1,0 +1,249 @@
+/**
+ * From a finished execution to the record that is kept of it: truncated, redacted, its error in the
+ * author's own lines. All of it happens after the response was handed over, and only for
+ * executions that are kept.
+ */
+import type {
+  ExecutionRecord,
+  ExecutionStatus,
+  GuestError,
+  Invocation,
+  LogEntry,
+  RecordedRequest,
+  RecordedResponse,
+} from "../domain/executions.ts";
+import {
+  recordBodyBytesMax,
+  recordErrorBytesMax,
+  recordHeaderCharsMax,
+  recordHeadersMax,
+  recordSlackBytesMax,
+} from "../domain/limits.ts";
+import type { Outcome } from "../sandbox/api.ts";
+import type { InvocationRequest } from "./api.ts";
+import {
+  redactError,
+  redactHeaders,
+  redactLog,
+  redactQuery,
+  redactText,
+  redactUrl,
+  secretValues,
+} from "./redaction.ts";
+
+/** What `invoke` hands over: references, no work done yet. */
+export interface FinishedExecution {
+  id: string;
+  app_id: string;
+  script_id: string;
+  script_name: string;
+  version: number;
+  request_id: string;
+  invocation: Invocation;
+  status: ExecutionStatus;
+  status_code: number;
+  started_at: number;
+  duration_ms: number;
+  request: InvocationRequest;
+  /** Null when no sandbox was entered. */
+  outcome: Outcome | null;
+  /** Instead of the outcome's: why the server itself failed the execution. */
+  error: GuestError | null;
+  abandoned: boolean;
+}
+
+/** Maps an error's positions, which are those of the compiled code, to the author's. */
+export type ErrorMapper = (
+  error: GuestError,
+  of: { script_id: string; script_name: string; version: number },
+) => Promise<GuestError>;
+
+/**
+ * The same, without the large texts: a record waits up to a second and must not hold a body of
+ * 10 MiB for that long. Small ones stay as they are, without a copy.
+ */
+export function lighten(finished: FinishedExecution): FinishedExecution {
+  const { request, outcome } = finished;
+  const light = { ...finished };
+  if (
+    isLarge(request.body_json) ||
+    (request.body_base64 !== null && isLarge(request.body_base64))
+  ) {
+    light.request = {
+      ...request,
+      body_json: cutWithSlack(request.body_json),
+      body_base64: request.body_base64 === null ? null : cutWithSlack(request.body_base64),
+    };
+  }
+  if (outcome !== null && isLarge(outcome.body)) {
+    light.outcome = { ...outcome, body: cutWithSlack(outcome.body) };
+  }
+  return light;
+}
+
+/** Roughly what a lightened execution holds in memory. */
+export function heldBytes({ request, outcome }: FinishedExecution): number {
+  let chars = 1_024 + request.body_json.length + (request.body_base64?.length ?? 0);
+  for (const name in request.headers) chars += name.length + (request.headers[name]?.length ?? 0);
+  if (outcome === null) return chars;
+  chars += outcome.body.length;
+  for (const name in outcome.headers) chars += name.length + (outcome.headers[name]?.length ?? 0);
+  if (outcome.error !== null) chars += outcome.error.message.length + outcome.error.stack.length;
+  for (const entry of outcome.logs) {
+    chars += 64 + entry.message.length + heldChars(entry.fields, 0);
+  }
+  return chars;
+}
+
+/** Without printing it: this runs before the response is handed over. */
+function heldChars(value: unknown, depth: number): number {
+  if (typeof value === "string") return 16 + value.length;
+  if (typeof value !== "object" || value === null || depth >= measuredDepthMax) return 8;
+  let chars = 16;
+  for (const name in value) {
+    chars += name.length + heldChars((value as Record<string, unknown>)[name], depth + 1);
+  }
+  return chars;
+}
+
+/** Fields nested deeper are not kept either (see redaction); until then log_kb bounds them. */
+const measuredDepthMax = 8;
+
+export async function toRecord(
+  finished: FinishedExecution,
+  mapError: ErrorMapper,
+): Promise<ExecutionRecord> {
+  const { outcome } = finished;
+  const secrets = secretValues(finished.request);
+  const thrown = finished.error ?? (await mapped(finished, mapError));
+  return {
+    id: finished.id,
+    app_id: finished.app_id,
+    script_id: finished.script_id,
+    version: finished.version,
+    request_id: finished.request_id,
+    invocation: finished.invocation,
+    status: finished.status,
+    status_code: Math.trunc(finite(finished.status_code)),
+    started_at: finished.started_at,
+    duration_ms: hundredths(finished.duration_ms),
+    cpu_ms: hundredths(outcome?.cpu_ms ?? 0),
+    memory_bytes: Math.trunc(finite(outcome?.memory_bytes ?? 0)),
+    request: recordedRequest(finished.request, secrets),
+    response: finished.status === "success" ? recordedResponse(outcome, secrets) : null,
+    logs: recordedLogs(outcome, secrets),
+    logs_dropped: Math.trunc(finite(outcome?.logs_dropped ?? 0)),
+    error: thrown === null ? null : recordedError(thrown, secrets),
+    abandoned: finished.abandoned,
+  };
+}
+
+/**
+ * At most `bytesMax` bytes of UTF-8, never half a character. The result shares no memory with a
+ * longer text.
+ */
+export function truncateUtf8(text: string, bytesMax: number): { text: string; truncated: boolean } {
+  if (text.length * 3 <= bytesMax) return { text, truncated: false };
+  const bytes = Buffer.allocUnsafe(bytesMax);
+  const { read, written } = encoder.encodeInto(text, bytes);
+  if (read === text.length) return { text, truncated: false };
+  return { text: bytes.toString("utf8", 0, written), truncated: true };
+}
+
+const encoder = new TextEncoder();
+
+/** Figures come from a child: a column that takes only numbers must not refuse the record. */
+function finite(value: number): number {
+  return Number.isFinite(value) ? value : 0;
+}
+
+function hundredths(value: number): number {
+  return Math.round(finite(value) * 100) / 100;
+}
+
+function isLarge(text: string): boolean {
+  return text.length > recordBodyBytesMax + recordSlackBytesMax;
+}
+
+function cutWithSlack(text: string): string {
+  return truncateUtf8(text, recordBodyBytesMax + recordSlackBytesMax).text;
+}
+
+async function mapped(
+  finished: FinishedExecution,
+  mapError: ErrorMapper,
+): Promise<GuestError | null> {
+  const error = finished.outcome?.error ?? null;
+  if (error === null) return null;
+  try {
+    return await mapError(error, finished);
+  } catch {
+    // positions of the compiled code are better than no record
+    return error;
+  }
+}
+
+function recordedRequest(request: InvocationRequest, secrets: readonly string[]): RecordedRequest {
+  const text = request.body_base64 ?? (request.body_json === "null" ? null : request.body_json);
+  return {
+    method: request.method,
+    host: request.host,
+    path: redactText(redactUrl(request.path), secrets),
+    headers: recordedHeaders(request.headers),
+    query: redactQuery(request.query),
+    params: request.params,
+    ...recordedBody(text, secrets),
+  };
+}
+
+function recordedResponse(
+  outcome: Outcome | null,
+  secrets: readonly string[],
+): RecordedResponse | null {
+  if (outcome === null) return null;
+  const headers = recordedHeaders(outcome.headers);
+  for (const name in headers) headers[name] = redactText(headers[name] ?? "", secrets);
+  return {
+    headers,
+    ...recordedBody(outcome.body_kind === "none" ? null : outcome.body, secrets),
+  };
+}
+
+function recordedBody(
+  body: string | null,
+  secrets: readonly string[],
+): { body: string | null; truncated: boolean } {
+  if (body === null) return { body: null, truncated: false };
+  const cut = truncateUtf8(redactText(body, secrets), recordBodyBytesMax);
+  // cut once with slack already, and shortened below the bound since: it is still not the whole
+  return { body: cut.text, truncated: cut.truncated || isCutWithSlack(body) };
+}
+
+/** Whether `lighten` may have cut this text: it then fills the bound but for half a character. */
+function isCutWithSlack(text: string): boolean {
+  return Buffer.byteLength(text) > recordBodyBytesMax + recordSlackBytesMax - 4;
+}
+
+function recordedHeaders(headers: Readonly<Record<string, string>>): Record<string, string> {
+  const redacted = Object.entries(redactHeaders(headers)).slice(0, recordHeadersMax);
+  return Object.fromEntries(
+    redacted.map(([name, value]) => [
+      name.slice(0, recordHeaderCharsMax),
+      value.length > recordHeaderCharsMax ? `${value.slice(0, recordHeaderCharsMax)}…` : value,
+    ]),
+  );
+}
+
+function recordedLogs(outcome: Outcome | null, secrets: readonly string[]): LogEntry[] {
+  return outcome === null ? [] : outcome.logs.map((entry) => redactLog(entry, secrets));
+}
+
+function recordedError(error: GuestError, secrets: readonly string[]): GuestError {
+  const redacted = redactError(error, secrets);
+  return {
+    ...redacted,
+    name: redacted.name.slice(0, 256),
+    message: truncateUtf8(redacted.message, recordErrorBytesMax).text,
+    stack: truncateUtf8(redacted.stack, recordErrorBytesMax).text,
+  };
+}

@@ -1,0 +1,198 @@
+/**
+ * The admin API: one Elysia app over all declared endpoints, loaded at the first admin request.
+ *
+ * Elysia finds the endpoint and nothing else: bodies, errors and credentials are handled here, so
+ * that they are the same everywhere.
+ */
+import { Elysia } from "elysia";
+import type { Logger } from "../../base/log.ts";
+import { type Actor, mayAct } from "../../domain/accounts.ts";
+import { PicError } from "../../domain/errors.ts";
+import type { Accounts } from "../../services/accounts.ts";
+import type { Apps } from "../../services/apps.ts";
+import type { Executions } from "../../services/executions.ts";
+import type { Routes } from "../../services/routes.ts";
+import type { Scripts } from "../../services/scripts.ts";
+import { problemResponse } from "../errors.ts";
+import { accountEndpoints } from "./accounts.ts";
+import { appEndpoints } from "./apps.ts";
+import { authenticate } from "./authentication.ts";
+import type { Endpoint, Listener, Reply } from "./endpoint.ts";
+import { executionEndpoints } from "./executions.ts";
+import { adminPage } from "./pages.ts";
+import { routeEndpoints } from "./routes.ts";
+import { scriptEndpoints } from "./scripts.ts";
+
+export interface AdminAppOptions {
+  accounts: Accounts;
+  apps: Apps;
+  scripts: Scripts;
+  routes: Routes;
+  executions: Executions;
+  authenticate: (token: string) => Promise<Actor | null>;
+  /** Resolves when all that the services have read or written is durable. */
+  settled: () => Promise<void>;
+  log: Logger;
+  newId: () => string;
+  publicBaseUrl: string | null;
+  /** For tests: an answer that does not fit its schema is an error. */
+  checkOutputs?: boolean;
+}
+
+export interface AdminRequestInfo {
+  listener: Listener;
+  remote_address: string;
+  /** Made here when absent. */
+  request_id?: string;
+}
+
+export interface AdminApp {
+  /** Never throws: every failure is a problem document. */
+  handle(request: Request, info: AdminRequestInfo): Promise<Response>;
+}
+
+const prefix = "/api/v1/admin";
+/** Elysia misreads URLs with short hosts (`http://pi/…`), so it never sees a real one. */
+const anyOrigin = "http://picloud.invalid";
+/** What an id or a slug can look like; anything else is not looked for. */
+const segmentPattern = /^[A-Za-z0-9._-]{1,64}$/;
+
+export async function createAdminApp(options: AdminAppOptions): Promise<AdminApp> {
+  const endpoints = declaredEndpoints(options);
+  const infos = new WeakMap<Request, NamedInfo>();
+  const infoOf = (request: Request): NamedInfo => {
+    const info = infos.get(request);
+    if (info === undefined) throw new Error("A request came past the front door");
+    return info;
+  };
+  const elysia = new Elysia({ normalize: false }).onError(({ code, error, request }) =>
+    failed(code === "NOT_FOUND" ? notRouted(endpoints, request) : error, infoOf(request), options),
+  );
+  for (const declared of endpoints) {
+    elysia.route(
+      declared.method,
+      prefix + declared.path,
+      ({ request, params = {} }) =>
+        run(declared, { request, params, info: infoOf(request), options }),
+      { parse: "none" },
+    );
+  }
+  return {
+    handle: async (request, given) => {
+      const info = { ...given, request_id: given.request_id ?? options.newId() };
+      try {
+        const inner = withAnyOrigin(request);
+        infos.set(inner, info);
+        const page = await adminPage(inner, info, options);
+        const response = page ?? (await elysia.handle(inner));
+        await options.settled();
+        return request.method === "HEAD" ? withoutBody(response) : response;
+      } catch (error) {
+        return failed(error, info, options);
+      }
+    },
+  };
+}
+
+/** Every call of the admin API, for the app and for its documentation. */
+export function declaredEndpoints(options: AdminAppOptions): Endpoint[] {
+  return [
+    ...accountEndpoints(options),
+    ...appEndpoints(options.apps),
+    ...scriptEndpoints(options.scripts),
+    ...routeEndpoints(options.routes),
+    ...executionEndpoints(options.executions),
+  ];
+}
+
+type NamedInfo = AdminRequestInfo & { request_id: string };
+
+interface RoutedCall {
+  request: Request;
+  params: Record<string, string>;
+  info: NamedInfo;
+  options: AdminAppOptions;
+}
+
+async function run(declared: Endpoint, call: RoutedCall): Promise<Response> {
+  try {
+    const reply = await answer(declared, call);
+    if (call.options.checkOutputs === true) assertOutput(declared, reply);
+    return toResponse(reply);
+  } catch (error) {
+    return failed(error, call.info, call.options);
+  }
+}
+
+/** Credentials first, then what was sent. */
+async function answer(declared: Endpoint, call: RoutedCall): Promise<Reply<unknown>> {
+  const { request, params, options } = call;
+  const { listener, remote_address } = call.info;
+  const actor = declared.action === null ? null : await authenticate(request, listener, options);
+  if (actor !== null && declared.action !== null && !mayAct(actor, declared.action)) {
+    throw new PicError("forbidden", "Your role does not allow this");
+  }
+  for (const value of Object.values(params)) {
+    if (!segmentPattern.test(value ?? ""))
+      throw new PicError("not_found", "There is no such thing");
+  }
+  return declared.run(request, { actor, params, listener, remote_address });
+}
+
+function failed(error: unknown, info: NamedInfo, options: AdminAppOptions): Response {
+  const { request_id } = info;
+  if (!(error instanceof PicError)) {
+    options.log.error("An admin request failed", { request_id, error });
+  }
+  return problemResponse(error, request_id);
+}
+
+function toResponse(reply: Reply<unknown>): Response {
+  const headers = new Headers({
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    ...reply.headers,
+  });
+  if (reply.status === 204) return new Response(null, { status: 204, headers });
+  headers.set("content-type", "application/json");
+  return new Response(JSON.stringify(reply.body), { status: reply.status, headers });
+}
+
+function assertOutput(declared: Endpoint, reply: Reply<unknown>): void {
+  const expected = declared.output;
+  const out = expected === null ? null : expected(reply.body);
+  // A schema hands a fitting value back as it is: there are no morphs.
+  if (expected === null ? reply.body === undefined : out === reply.body) return;
+  throw new Error(`${declared.method} ${declared.path} answers what it does not declare: ${out}`);
+}
+
+/** 405 when the address exists for other methods, else 404. */
+function notRouted(endpoints: readonly Endpoint[], request: Request): PicError {
+  const path = new URL(request.url).pathname;
+  const allow = endpoints
+    .filter((declared) => pathPattern(declared.path).test(path))
+    .map((declared) => declared.method);
+  if (allow.length === 0) return new PicError("not_found", "There is no such address");
+  return new PicError("method_not_allowed", "This address takes other methods", {
+    allow: [...new Set(allow.includes("GET") ? [...allow, "HEAD"] : allow)].sort(),
+  });
+}
+
+function pathPattern(path: string): RegExp {
+  return new RegExp(`^${prefix}${path.replace(/:\w+/g, "[^/]+")}$`);
+}
+
+function withAnyOrigin(request: Request): Request {
+  const { pathname, search } = new URL(request.url);
+  const method = request.method === "HEAD" ? "GET" : request.method;
+  return new Request(anyOrigin + pathname + search, {
+    method,
+    headers: request.headers,
+    body: method === "GET" ? null : request.body,
+    signal: request.signal,
+  });
+}
+
+function withoutBody(response: Response): Response {
+  return new Response(null, { status: response.status, headers: response.headers });
+}

@@ -1,0 +1,143 @@
+/**
+ * One declaration of a call: its address, who may, what goes in, what comes out, how it can fail.
+ * It gives the types of the handler, validation and authorisation; the documentation reads it too.
+ *
+ * A handler gets what was checked, calls one service and returns a reply. Credentials are judged
+ * before a byte of the body is read.
+ */
+import type { Action, Actor } from "../../domain/accounts.ts";
+import type { ErrorCode } from "../../domain/errors.ts";
+import { adminBodyBytesMax, anonymousBodyBytesMax } from "../../domain/limits.ts";
+import type { PageRequest } from "../../domain/pages.ts";
+import type { Schema } from "../../schema/arktype.ts";
+import { readJson } from "./body.ts";
+import { checked, readPage, readQuery } from "./validation.ts";
+
+export type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+export type Listener = "public" | "admin";
+
+/** What a handler is given. */
+export interface Call<Body, Query> {
+  actor: Actor;
+  params: Readonly<Record<string, string>>;
+  body: Body;
+  query: Query;
+  /** For lists: from `limit` and `cursor`. */
+  page: PageRequest;
+  listener: Listener;
+  remote_address: string;
+}
+
+/** A call that anybody may make has no actor. */
+export type AnonymousCall<Body, Query> = Omit<Call<Body, Query>, "actor">;
+
+export interface Reply<Output> {
+  status: 200 | 201 | 204;
+  body?: Output;
+  headers?: Record<string, string>;
+}
+
+interface Declaration<Body, Query, Output> {
+  method: Method;
+  /** Below /api/v1/admin; `:name` stands for a segment. */
+  path: string;
+  summary: string;
+  input?: { body?: Schema<Body>; query?: Schema<Query> };
+  /** Absent: 204. */
+  output?: Schema<Output>;
+  /** What it can fail with besides what any call can. */
+  errors: readonly ErrorCode[];
+}
+
+/** A declared call without its types, as the app registers it. */
+export interface Endpoint {
+  method: Method;
+  path: string;
+  summary: string;
+  /** Null: anybody may. */
+  action: Action | null;
+  body: Schema<unknown> | null;
+  query: Schema<unknown> | null;
+  output: Schema<unknown> | null;
+  errors: readonly ErrorCode[];
+  /** Reads and checks the input, then runs the handler. Throws PicError. */
+  run: (request: Request, caller: Caller) => Promise<Reply<unknown>>;
+}
+
+/** Who calls, and from where. */
+export interface Caller {
+  /** Null only for calls that anybody may make. */
+  actor: Actor | null;
+  params: Readonly<Record<string, string>>;
+  listener: Listener;
+  remote_address: string;
+}
+
+/** Declares a call that needs a session. */
+export function endpoint<Body = undefined, Query = undefined, Output = undefined>(
+  declaration: Declaration<Body, Query, Output> & {
+    action: Action;
+    handle: (call: Call<Body, Query>) => Promise<Reply<Output>>;
+  },
+): Endpoint {
+  return erase(declaration, declaration.action, (call, actor) => {
+    if (actor === null) throw new Error("A call that needs a session was run without one");
+    return declaration.handle({ ...call, actor });
+  });
+}
+
+/** Declares a call that anybody may make. Its body is small. */
+export function anonymousEndpoint<Body = undefined, Query = undefined, Output = undefined>(
+  declaration: Declaration<Body, Query, Output> & {
+    handle: (call: AnonymousCall<Body, Query>) => Promise<Reply<Output>>;
+  },
+): Endpoint {
+  return erase(declaration, null, (call) => declaration.handle(call));
+}
+
+export function ok<Output>(body: Output, headers?: Record<string, string>): Reply<Output> {
+  return headers === undefined ? { status: 200, body } : { status: 200, body, headers };
+}
+
+/** @param path of the new thing, below /api/v1/admin */
+export function created<Output>(path: string, body: Output): Reply<Output> {
+  return { status: 201, body, headers: { location: `/api/v1/admin${path}` } };
+}
+
+export function none(headers?: Record<string, string>): Reply<undefined> {
+  return headers === undefined ? { status: 204 } : { status: 204, headers };
+}
+
+function erase<Body, Query, Output>(
+  declaration: Declaration<Body, Query, Output>,
+  action: Action | null,
+  handle: (call: AnonymousCall<Body, Query>, actor: Actor | null) => Promise<Reply<Output>>,
+): Endpoint {
+  const body = declaration.input?.body ?? null;
+  const query = declaration.input?.query ?? null;
+  const bytesMax = action === null ? anonymousBodyBytesMax : adminBodyBytesMax;
+  return {
+    method: declaration.method,
+    path: declaration.path,
+    summary: declaration.summary,
+    action,
+    body,
+    query,
+    output: declaration.output ?? null,
+    errors: declaration.errors,
+    run: async (request, caller) => {
+      const given = readQuery(request.url);
+      const { actor, ...where } = caller;
+      const call = {
+        ...where,
+        // undefined stands for "none declared" in the types of the handler
+        query: checked(query, given) as Query,
+        page: readPage(given),
+        body: (body === null
+          ? undefined
+          : checked(body, await readJson(request, bytesMax))) as Body,
+      };
+      return handle(call, actor);
+    },
+  };
+}

@@ -1,0 +1,193 @@
+/** `scripts`, their versions and rollback. */
+import { PicError } from "../../domain/errors.ts";
+import type { ScriptVersion } from "../../domain/scripts.ts";
+import { pageQuery } from "../../schema/pages.ts";
+import {
+  rollbackInput,
+  savedScript,
+  script,
+  scriptInput,
+  scriptPage,
+  scriptPatch,
+  scriptQuery,
+  version,
+  versionPage,
+  type WireScriptSummary,
+  type WireVersion,
+  type WireVersionSummary,
+} from "../../schema/scripts.ts";
+import type { SavedScript, Scripts, ScriptView, WholeScript } from "../../services/scripts.ts";
+import { created, type Endpoint, endpoint, none, ok } from "./endpoint.ts";
+import { isoTime } from "./times.ts";
+
+const saveErrors = ["not_found", "invalid_source", "limit_above_ceiling", "conflict"] as const;
+
+export function scriptEndpoints(scripts: Scripts): Endpoint[] {
+  return [...collection(scripts), ...single(scripts), ...versions(scripts)];
+}
+
+function collection(scripts: Scripts): Endpoint[] {
+  return [
+    endpoint({
+      method: "POST",
+      path: "/scripts",
+      summary: "Make a script; its source is compiled and becomes version 1",
+      action: "script.write",
+      input: { body: scriptInput },
+      output: savedScript,
+      errors: saveErrors,
+      handle: async ({ actor, body }) => {
+        const saved = await scripts.create(actor, body);
+        return created(`/scripts/${saved.script.id}`, toSaved(saved));
+      },
+    }),
+    endpoint({
+      method: "GET",
+      path: "/scripts",
+      summary:
+        "Scripts by name, all or those of an app, of a kind, with a text in name or description",
+      action: "script.read",
+      input: { query: scriptQuery },
+      output: scriptPage,
+      errors: ["not_found"],
+      handle: async ({ query, page }) => {
+        const { limit: _limit, cursor: _cursor, ...filter } = query;
+        const found = await scripts.list(filter, page);
+        return ok({ items: found.items.map(toSummary), next_cursor: found.next_cursor });
+      },
+    }),
+  ];
+}
+
+function single(scripts: Scripts): Endpoint[] {
+  return [
+    endpoint({
+      method: "GET",
+      path: "/scripts/:id",
+      summary: "One script, with the source of its active version",
+      action: "script.read",
+      output: script,
+      errors: ["not_found"],
+      handle: async ({ params }) => ok(toWhole(await scripts.get(params.id as string))),
+    }),
+    endpoint({
+      method: "PATCH",
+      path: "/scripts/:id",
+      summary: "Change what is given; a source that differs becomes a new version",
+      action: "script.write",
+      input: { body: scriptPatch },
+      output: savedScript,
+      errors: [...saveErrors, "version_conflict"],
+      handle: async ({ actor, params, body }) =>
+        ok(toSaved(await scripts.update(actor, params.id as string, body))),
+    }),
+    endpoint({
+      method: "DELETE",
+      path: "/scripts/:id",
+      summary: "Delete a script with its versions and routes",
+      action: "script.write",
+      errors: ["not_found"],
+      handle: async ({ params }) => {
+        await scripts.delete(params.id as string);
+        return none();
+      },
+    }),
+  ];
+}
+
+function versions(scripts: Scripts): Endpoint[] {
+  return [
+    endpoint({
+      method: "GET",
+      path: "/scripts/:id/versions",
+      summary: "All versions, newest first",
+      action: "script.read",
+      input: { query: pageQuery },
+      output: versionPage,
+      errors: ["not_found"],
+      handle: async ({ params, page }) => {
+        const found = await scripts.versions(params.id as string, page);
+        return ok({ items: found.items.map(toVersionSummary), next_cursor: found.next_cursor });
+      },
+    }),
+    endpoint({
+      method: "GET",
+      path: "/scripts/:id/versions/:number",
+      summary: "One version, with its source",
+      action: "script.read",
+      output: version,
+      errors: ["not_found"],
+      handle: async ({ params }) => {
+        const number = versionNumber(params.number as string);
+        return ok(toVersion(await scripts.version(params.id as string, number)));
+      },
+    }),
+    endpoint({
+      method: "POST",
+      path: "/scripts/:id/rollback",
+      summary: "Copy an old version to a new one, which becomes active",
+      action: "script.write",
+      input: { body: rollbackInput },
+      output: savedScript,
+      errors: ["not_found", "version_conflict"],
+      handle: async ({ actor, params, body }) =>
+        ok(toSaved(await scripts.rollback(actor, params.id as string, body))),
+    }),
+  ];
+}
+
+function versionNumber(text: string): number {
+  if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
+  throw new PicError("not_found", "There is no such version");
+}
+
+function toSummary(view: ScriptView): WireScriptSummary {
+  const { script: from, app, active, effective_limits } = view;
+  return {
+    id: from.id,
+    app_id: app.id,
+    app: app.slug,
+    name: from.name,
+    kind: from.kind,
+    description: from.description,
+    limits: from.limits,
+    effective_limits,
+    public_execute: from.public_execute,
+    active_version: {
+      number: active.number,
+      created_at: isoTime(active.created_at),
+      created_by: active.created_by,
+    },
+    created_at: isoTime(from.created_at),
+    updated_at: isoTime(from.updated_at),
+  };
+}
+
+function toWhole(whole: WholeScript) {
+  return { ...toSummary(whole), source: whole.source };
+}
+
+function toSaved(saved: SavedScript) {
+  return { ...toWhole(saved), warnings: saved.warnings };
+}
+
+function toVersionSummary(
+  from: Omit<WireVersionSummary, "created_at"> & { created_at: number },
+): WireVersionSummary {
+  return {
+    number: from.number,
+    kind: from.kind,
+    created_at: isoTime(from.created_at),
+    created_by: from.created_by,
+    source_bytes: from.source_bytes,
+  };
+}
+
+function toVersion(from: ScriptVersion): WireVersion {
+  return {
+    ...toVersionSummary({ ...from, source_bytes: Buffer.byteLength(from.source) }),
+    script_id: from.script_id,
+    source: from.source,
+    imports: from.imports,
+  };
+}

@@ -1,0 +1,84 @@
+/** Turns what a caller sent into checked values, or into one error that lists every bad field. */
+import type { ArkError, ArkErrors } from "arktype";
+import { type FieldError, invalidField, PicError } from "../../domain/errors.ts";
+import { fieldErrorsMax, listLimitDefault, listLimitMax } from "../../domain/limits.ts";
+import { isStorableText } from "../../domain/names.ts";
+import type { PageRequest } from "../../domain/pages.ts";
+import { type as ark, type Schema } from "../../schema/arktype.ts";
+
+/**
+ * `data` as the schema describes it. Without a schema nothing may be given.
+ * Throws PicError `invalid` with `errors`; values are never repeated in a message.
+ */
+export function checked<T>(schema: Schema<T> | null, data: unknown): T | undefined {
+  if (schema === null) {
+    const [name] = Object.keys(data ?? {});
+    if (name !== undefined) throw invalidField(name, "is not known here");
+    return undefined;
+  }
+  const out = schema(data);
+  const errors = out instanceof ark.errors ? fieldErrors(out) : missedErrors(data);
+  const [first] = errors;
+  if (first === undefined) return data as T;
+  throw new PicError("invalid", `${first.path === "" ? "body" : first.path}: ${first.message}`, {
+    errors: errors.slice(0, fieldErrorsMax),
+  });
+}
+
+/** The query as an object of texts. Throws PicError `invalid` for a name that stands there twice. */
+export function readQuery(url: string): Record<string, string> {
+  const start = url.indexOf("?");
+  const query: Record<string, string> = {};
+  if (start === -1) return query;
+  for (const [name, value] of new URLSearchParams(url.slice(start))) {
+    if (Object.hasOwn(query, name)) throw invalidField(name, "stands there twice");
+    Object.defineProperty(query, name, { value, enumerable: true });
+  }
+  return query;
+}
+
+/** Throws PicError `invalid`. The store judges the cursor. */
+export function readPage(query: Record<string, string>): PageRequest {
+  const { limit: text, cursor } = query;
+  const limit = text === undefined ? listLimitDefault : /^\d{1,9}$/.test(text) ? Number(text) : 0;
+  if (limit < 1 || limit > listLimitMax) {
+    throw invalidField("limit", `must be a whole number from 1 to ${listLimitMax}`);
+  }
+  return { limit, cursor: cursor ?? null };
+}
+
+function fieldErrors(errors: ArkErrors): FieldError[] {
+  return [...errors].map((error) => ({ path: pathOf(error.path), message: messageOf(error) }));
+}
+
+function messageOf(error: ArkError): string {
+  if (error.code === "predicate" && error.expected === "removed") return "is not known here";
+  if (error.code === "required") return "is missing";
+  // A union's own text names the field and repeats the value.
+  if (error.code === "union") return `must be ${[...new Set(alternatives(error))].join(" or ")}`;
+  return `must be ${error.expected}`;
+}
+
+function alternatives(error: ArkError): string[] {
+  if (error.code !== "union") return [error.expected];
+  const union = error as ArkError<"union">;
+  return union.errors.flatMap((inner) => alternatives(inner as ArkError));
+}
+
+function pathOf(path: Iterable<PropertyKey>): string {
+  return [...path].map(String).join(".");
+}
+
+/**
+ * What a schema lets through: an empty list counts as an object without members; and a database may
+ * refuse, or cut, what JSON can carry: NUL and halves of surrogate pairs.
+ */
+function missedErrors(data: unknown, path: string[] = []): FieldError[] {
+  const wrong = (message: string): FieldError[] => [{ path: path.join("."), message }];
+  if (typeof data === "string") {
+    return isStorableText(data) ? [] : wrong("must not contain NUL or half a surrogate pair");
+  }
+  if (typeof data !== "object" || data === null) return [];
+  if (Array.isArray(data) && data.length === 0) return wrong("must not be an empty list");
+  return Object.entries(data).flatMap(([name, value]) => missedErrors(value, [...path, name]));
+}

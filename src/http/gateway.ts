@@ -1,0 +1,210 @@
+/**
+ * The data plane: from a request to a script and back.
+ *
+ *   target (once) → system path? → table → headers, query, body → invoker → response
+ *
+ * Invariants:
+ * - a system path never reaches a user route, in whatever spelling; PiCloud's credentials never reach
+ *   a script; the admin listener serves no user route;
+ * - every failure is a problem document, and what was not expected is logged under the request's id;
+ * - a caller that goes away does not stop the execution, it only aborts the signal.
+ *
+ * This runs for every request: no URL object, no header that nobody asks for. A hello costs some 2 µs
+ * here, most of it Bun's own copying of headers.
+ */
+import type { Logger } from "../base/log.ts";
+import { PicError } from "../domain/errors.ts";
+import type { Invocation } from "../domain/executions.ts";
+import { bodyReadS, connectionIdleS } from "../domain/limits.ts";
+import { isReservedPath } from "../domain/paths.ts";
+import { ROUTE_METHODS } from "../domain/routes.ts";
+import type { Invoker } from "../execution/api.ts";
+import type { RoutingTable } from "../routing/api.ts";
+import { problemResponse } from "./errors.ts";
+import { type GuestBody, readGuestBody } from "./request-body.ts";
+import { bearerToken, guestHeaders, requestIdOf } from "./request-headers.ts";
+import { parseQuery } from "./request-query.ts";
+import { type RequestTarget, readTarget } from "./request-target.ts";
+import { scriptResponse } from "./response.ts";
+import { type AdminPlane, createSystemPaths, type Listener } from "./system-paths.ts";
+
+/** What the gateway asks of a listening Bun server. */
+export interface Connection {
+  /** Seconds without traffic after which the connection is closed; 0 for never. */
+  timeout(request: Request, seconds: number): void;
+  requestIP(request: Request): { address: string } | null;
+}
+
+export interface GatewayOptions {
+  /** The table of this moment. */
+  table: () => RoutingTable;
+  invoker: Invoker;
+  /** What `/api/v1/execute` needs to know; null when there is no such script. */
+  findScript: (id: string) => Promise<{ public_execute: boolean } | null>;
+  auth: { canExecute(token: string, scriptId: string): Promise<boolean> };
+  /** Loads the admin plane; asked at its first request, and again only when that failed. */
+  admin: () => Promise<AdminPlane>;
+  /** The body of `GET /version`. */
+  version: () => object;
+  /** The port of the admin listener, for the redirect of `/admin/`. */
+  adminPort: () => number;
+  log: Logger;
+  newId: () => string;
+}
+
+export type Fetch = (request: Request, connection: Connection) => Promise<Response>;
+
+export interface Gateway {
+  /** Both never throw. */
+  fetchPublic: Fetch;
+  fetchAdmin: Fetch;
+}
+
+/** One execution to start, and why. */
+interface Start {
+  invocation: Invocation;
+  script_id: string;
+  params: Record<string, string>;
+  rest: string;
+}
+
+const EXECUTE = /^\/api\/v1\/execute\/([^/]+)$/;
+const NO_PARAMS: Record<string, string> = Object.freeze({});
+const NO_BODY: GuestBody = Object.freeze({ body_json: "null", body_base64: null });
+const KNOWN_METHODS = ROUTE_METHODS.filter((method) => method !== "ANY");
+
+export function createGateway(options: GatewayOptions): Gateway {
+  const system = createSystemPaths(options);
+  const fetchOn = (listener: Listener, answer: Answer): Fetch => {
+    return async (request, connection) => {
+      try {
+        const target = readTarget(request);
+        const { method } = request;
+        if (method === "TRACE" || method === "CONNECT") throw unknownMethod();
+        return await answer(request, connection, target);
+      } catch (error) {
+        return failed(options, error, { request, listener });
+      }
+    };
+  };
+  return {
+    fetchPublic: fetchOn("public", (request, connection, target) => {
+      if (!isReservedPath(target.path)) return runRoute(options, request, connection, target);
+      const scriptId = EXECUTE.exec(target.path)?.[1];
+      if (scriptId !== undefined) {
+        return runScript(options, request, connection, { target, scriptId });
+      }
+      return system(request, connection, { target, listener: "public" });
+    }),
+    fetchAdmin: fetchOn("admin", (request, connection, target) =>
+      system(request, connection, { target, listener: "admin" }),
+    ),
+  };
+}
+
+type Answer = (
+  request: Request,
+  connection: Connection,
+  target: RequestTarget,
+) => Promise<Response>;
+
+function runRoute(
+  options: GatewayOptions,
+  request: Request,
+  connection: Connection,
+  target: RequestTarget,
+): Promise<Response> {
+  const result = options.table().match(request.method, target.host, target.path);
+  if (result.kind === "none") throw new PicError("not_found", "Nothing is routed here");
+  if (result.kind === "method_not_allowed") {
+    throw new PicError("method_not_allowed", "This address takes other methods", {
+      allow: result.allow,
+    });
+  }
+  const { route, params, rest } = result.match;
+  const start: Start = { invocation: "route", script_id: route.script_id, params, rest };
+  return invoke(options, request, connection, target, start);
+}
+
+/** `ANY /api/v1/execute/{script_id}`: who may not execute learns not even whether the script exists. */
+async function runScript(
+  options: GatewayOptions,
+  request: Request,
+  connection: Connection,
+  { target, scriptId }: { target: RequestTarget; scriptId: string },
+): Promise<Response> {
+  const script = await options.findScript(scriptId);
+  if (script?.public_execute !== true) {
+    const token = bearerToken(request.headers);
+    if (token === null || !(await options.auth.canExecute(token, scriptId))) {
+      throw new PicError("unauthenticated", "This needs a token that may execute scripts");
+    }
+  }
+  if (script === null) throw new PicError("not_found", "There is no such script");
+  return invoke(options, request, connection, target, {
+    invocation: "execute",
+    script_id: scriptId,
+    params: NO_PARAMS,
+    rest: "",
+  });
+}
+
+async function invoke(
+  options: GatewayOptions,
+  request: Request,
+  connection: Connection,
+  target: RequestTarget,
+  start: Start,
+): Promise<Response> {
+  const { method, headers } = request;
+  const { query, queries } = parseQuery(target.query);
+  const hasBody = method !== "GET" && method !== "HEAD";
+  if (hasBody) connection.timeout(request, bodyReadS);
+  const body = hasBody ? await readGuestBody(request) : NO_BODY;
+  // The script's own deadline holds from here on, and it may be longer than Bun's longest.
+  connection.timeout(request, 0);
+  try {
+    const result = await options.invoker.invoke({
+      invocation: start.invocation,
+      script_id: start.script_id,
+      request_id: requestIdOf(headers, options.newId),
+      request: {
+        method,
+        host: target.host,
+        path: target.path,
+        headers: guestHeaders(headers),
+        query,
+        queries,
+        params: start.params,
+        rest: start.rest,
+        body_json: body.body_json,
+        body_base64: body.body_base64,
+      },
+      signal: request.signal,
+    });
+    return scriptResponse(result);
+  } finally {
+    connection.timeout(request, connectionIdleS);
+  }
+}
+
+function failed(
+  options: GatewayOptions,
+  error: unknown,
+  { request, listener }: { request: Request; listener: Listener },
+): Response {
+  const request_id = requestIdOf(request.headers, options.newId);
+  if (!(error instanceof PicError) || error.code === "internal") {
+    options.log.error("A request failed inside the server", {
+      error,
+      request_id,
+      listener,
+      method: request.method,
+    });
+  }
+  return problemResponse(error, request_id);
+}
+
+function unknownMethod(): PicError {
+  return new PicError("method_not_allowed", "This method is not served", { allow: KNOWN_METHODS });
+}

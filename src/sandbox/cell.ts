@@ -1,0 +1,53 @@
+/**
+ * The shared cell (protocol.ts) as the parent sees it: 64 bytes in a file that both processes map
+ * and that has no name any more once both have. It lies in memory where the system offers that: a
+ * card is not worn by the start of a child.
+ */
+import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { CELL_BYTES, CELL_CPU_MS, CELL_ENTERED, CELL_ENTRIES, CELL_RUNNING } from "./protocol.ts";
+
+const MEMORY_FOLDER = "/dev/shm";
+
+export interface Cell {
+  /** For the child's command line; of no use after `unlink`. */
+  readonly path: string;
+  /** The execution whose guest code runs now; 0 when none does. */
+  running(): number;
+  /** Entries into guest code so far. */
+  entries(): number;
+  /** CPU that the running execution had used before this entry, milliseconds. */
+  cpuMs(): number;
+  /** The newest execution has entered guest code. */
+  entered(): boolean;
+  /** Takes the file's name away; both maps stay. May be called twice. */
+  unlink(): void;
+}
+
+/** Throws what the file system throws when neither folder can be written. */
+export function createCell(): Cell {
+  const folder = makeFolder();
+  const path = join(folder, "cell");
+  const file = openSync(path, "wx", 0o600);
+  writeSync(file, new Uint8Array(CELL_BYTES));
+  closeSync(file);
+  const bytes = Bun.mmap(path, { shared: true });
+  const words = new Int32Array(bytes.buffer, bytes.byteOffset, CELL_BYTES / 4);
+  return {
+    path,
+    running: () => Atomics.load(words, CELL_RUNNING) >>> 0,
+    entries: () => Atomics.load(words, CELL_ENTRIES),
+    cpuMs: () => Math.max(0, Atomics.load(words, CELL_CPU_MS)),
+    entered: () => (Atomics.load(words, CELL_ENTERED) & 1) === 1,
+    unlink: () => rmSync(folder, { recursive: true, force: true }),
+  };
+}
+
+function makeFolder(): string {
+  try {
+    return mkdtempSync(join(MEMORY_FOLDER, "picloud-"));
+  } catch {
+    return mkdtempSync(join(tmpdir(), "picloud-"));
+  }
+}

@@ -1,0 +1,187 @@
+/** Scripts and their versions. A version is written once: the schema rejects every change to it. */
+import type { ScriptLimits } from "../domain/limits.ts";
+import { nameCharsMax } from "../domain/limits.ts";
+import { checkLimit, decodeCursor, type Page, type PageRequest, pageOf } from "../domain/pages.ts";
+import type { Script, ScriptKind, ScriptVersion } from "../domain/scripts.ts";
+import type { Database, Reader, Seen, Tx } from "./port.ts";
+import { sql } from "./sql.ts";
+
+/** A version without its texts, for lists. */
+export interface ScriptVersionSummary {
+  number: number;
+  kind: ScriptKind;
+  created_at: number;
+  created_by: string | null;
+  source_bytes: number;
+}
+
+export interface ScriptFilter {
+  app_id?: string;
+  kind?: ScriptKind;
+  /** A part of the name or of the description, ASCII letters in either case. */
+  q?: string;
+}
+
+interface ScriptRow extends Omit<Script, "limits" | "public_execute"> {
+  limits: string;
+  public_execute: number;
+}
+
+interface VersionRow extends Omit<ScriptVersion, "imports"> {
+  imports: string;
+}
+
+const scriptColumns = sql`s.id, s.app_id, s.name, s.kind, s.description, s.limits,
+  s.public_execute, s.active_version, s.created_at, s.updated_at`;
+
+/**
+ * Its active version must be inserted in the same transaction. Throws PicError `conflict` when the
+ * app has a script of that name, or there is no such app.
+ */
+export async function insertScript(tx: Tx, script: Script): Promise<void> {
+  await tx.run(sql`insert into scripts (id, app_id, name, kind, description, limits,
+      public_execute, active_version, created_at, updated_at)
+    values (${script.id}, ${script.app_id}, ${script.name}, ${script.kind}, ${script.description},
+      ${JSON.stringify(script.limits)}, ${script.public_execute ? 1 : 0}, ${script.active_version},
+      ${script.created_at}, ${script.updated_at})`);
+}
+
+export async function getScript(r: Reader, id: string): Promise<Script | null> {
+  const row = await r.get(
+    sql<ScriptRow>`select ${scriptColumns} from scripts as s where s.id = ${id}`,
+  );
+  return row && toScript(row);
+}
+
+export async function getScriptByName(
+  r: Reader,
+  app_id: string,
+  name: string,
+): Promise<Script | null> {
+  const row = await r.get(sql<ScriptRow>`select ${scriptColumns} from scripts as s
+    where s.app_id = ${app_id} and s.name = ${name}`);
+  return row && toScript(row);
+}
+
+/** By name. */
+export async function listScripts(
+  db: Database,
+  filter: ScriptFilter,
+  page: PageRequest,
+): Promise<Page<Script>> {
+  checkLimit(page.limit);
+  const [name, id] =
+    page.cursor === null ? ["", ""] : decodeCursor(page.cursor, ["string", "string"]);
+  const app = filter.app_id === undefined ? sql.empty : sql<never>`and s.app_id = ${filter.app_id}`;
+  const kind = filter.kind === undefined ? sql.empty : sql<never>`and s.kind = ${filter.kind}`;
+  const rows = await db.scan(sql<ScriptRow>`select ${scriptColumns} from scripts as s
+    where (s.name, s.id) > (${name}, ${id}) ${app} ${kind} ${textFilter(filter.q)}
+    order by s.name, s.id limit ${page.limit + 1}`);
+  return pageOf(rows, page.limit, { item: toScript, key: (row) => [row.name, row.id] });
+}
+
+/** Writes all but id, app and creation time. Resolves false when there was none. */
+export async function updateScript(tx: Tx, script: Script): Promise<boolean> {
+  const { changes } = await tx.run(sql`update scripts set name = ${script.name},
+      kind = ${script.kind}, description = ${script.description},
+      limits = ${JSON.stringify(script.limits)}, public_execute = ${script.public_execute ? 1 : 0},
+      active_version = ${script.active_version}, updated_at = ${script.updated_at}
+    where id = ${script.id}`);
+  return changes > 0;
+}
+
+/** With its versions and routes. Resolves false when there was none. */
+export async function deleteScript(tx: Tx, id: string): Promise<boolean> {
+  return (await tx.run(sql`delete from scripts where id = ${id}`)).changes > 0;
+}
+
+/** Throws PicError `conflict` when the script has a version of that number. */
+export async function insertVersion(tx: Tx, version: ScriptVersion): Promise<void> {
+  await tx.run(sql`insert into script_versions (script_id, number, kind, created_at, created_by,
+      source_bytes, imports, code, source_map, source)
+    values (${version.script_id}, ${version.number}, ${version.kind}, ${version.created_at},
+      ${version.created_by}, ${Buffer.byteLength(version.source)},
+      ${JSON.stringify(version.imports)}, ${version.code}, ${version.source_map},
+      ${version.source})`);
+}
+
+/** The whole version, with its texts. */
+export async function getVersion(
+  r: Reader,
+  script_id: string,
+  number: number,
+): Promise<ScriptVersion | null> {
+  const row = await r.get(sql<VersionRow>`select script_id, number, kind, source, code, source_map,
+      imports, created_at, created_by
+    from script_versions where script_id = ${script_id} and number = ${number}`);
+  return row && toVersion(row);
+}
+
+/** Newest first. */
+export async function listVersions(
+  db: Database,
+  script_id: string,
+  page: PageRequest,
+): Promise<Page<ScriptVersionSummary>> {
+  checkLimit(page.limit);
+  const [before] =
+    page.cursor === null ? [Number.MAX_SAFE_INTEGER] : decodeCursor(page.cursor, ["number"]);
+  const rows = await db.scan(sql<ScriptVersionSummary>`select number, kind, created_at, created_by,
+      source_bytes
+    from script_versions where script_id = ${script_id} and number < ${before}
+    order by number desc limit ${page.limit + 1}`);
+  return pageOf(rows, page.limit, { item: (row) => row, key: (row) => [row.number] });
+}
+
+/** What a run needs: the script and the code of its active version, in one statement. */
+export async function getRunnable(
+  r: Reader,
+  script_id: string,
+  seen?: Seen,
+): Promise<{ script: Script; code: string } | null> {
+  const row = await r.get(
+    sql<ScriptRow & { code: string }>`select ${scriptColumns}, v.code from scripts as s
+      join script_versions as v on v.script_id = s.id and v.number = s.active_version
+      where s.id = ${script_id}`,
+    seen,
+  );
+  return row && { script: toScript(row), code: row.code };
+}
+
+function toScript(row: ScriptRow): Script {
+  return {
+    id: row.id,
+    app_id: row.app_id,
+    name: row.name,
+    kind: row.kind,
+    description: row.description,
+    limits: JSON.parse(row.limits) as Partial<ScriptLimits>,
+    public_execute: row.public_execute === 1,
+    active_version: row.active_version,
+    created_at: row.created_at,
+    updated_at: row.updated_at,
+  };
+}
+
+function toVersion(row: VersionRow): ScriptVersion {
+  return {
+    script_id: row.script_id,
+    number: row.number,
+    kind: row.kind,
+    source: row.source,
+    code: row.code,
+    source_map: row.source_map,
+    imports: JSON.parse(row.imports) as string[],
+    created_at: row.created_at,
+    created_by: row.created_by,
+  };
+}
+
+function textFilter(q: string | undefined) {
+  if (q === undefined || q === "") return sql.empty;
+  // Engines agree on the case of ASCII letters only; and LIKE has a longest pattern.
+  const ascii = q.slice(0, nameCharsMax).replace(/[A-Z]/g, (letter) => letter.toLowerCase());
+  const pattern = `%${ascii.replace(/[\\%_]/g, "\\$&")}%`;
+  return sql<never>`and (lower(s.name) like ${pattern} escape '\\'
+    or lower(s.description) like ${pattern} escape '\\')`;
+}

@@ -1,0 +1,224 @@
+import { describe, expect, test } from "bun:test";
+import { createMaintenance } from "../../src/background/maintenance.ts";
+import { type Logger, silentLogger } from "../../src/base/log.ts";
+import {
+  maintenanceChunkRows,
+  maintenanceEveryMs,
+  maintenanceFirstMs,
+  maintenanceIdleEveryMs,
+  maintenanceLogMbMin,
+} from "../../src/domain/limits.ts";
+import { toRecord } from "../../src/execution/recording.ts";
+import { insertAccount } from "../../src/storage/accounts.ts";
+import { appendExecutions } from "../../src/storage/executions.ts";
+import type { Database, Tx } from "../../src/storage/port.ts";
+import { insertSession } from "../../src/storage/sessions.ts";
+import { getSetting, setSetting } from "../../src/storage/settings.ts";
+import { sql } from "../../src/storage/sql.ts";
+import { FakeTime, finished, outcome, settled, until } from "../execution/fakes.ts";
+import { openFolder } from "../execution/folder.ts";
+
+const dayMs = 24 * 3_600_000;
+
+async function setup(options: { log_max_mb?: number } = {}) {
+  const folder = await openFolder();
+  const time = new FakeTime();
+  const world = { activity: 0, transactions: 0, isBroken: false };
+  const counted = (db: Database): Database => {
+    const wrapped = Object.create(db) as Database;
+    wrapped.get = (statement, seen) => db.get(statement, seen);
+    wrapped.scan = (statement, seen) => db.scan(statement, seen);
+    wrapped.sizeBytes = () => db.sizeBytes();
+    wrapped.reclaim = () => db.reclaim();
+    wrapped.tx = (fn, txOptions) => {
+      world.transactions += 1;
+      if (world.isBroken) return Promise.reject(new Error("broken"));
+      return db.tx(fn, txOptions);
+    };
+    return wrapped;
+  };
+  const lines: string[] = [];
+  const log: Logger = { ...silentLogger, error: (message) => void lines.push(message) };
+  const maintenance = createMaintenance({
+    db: counted(folder.db),
+    logs: counted(folder.logs),
+    clock: time,
+    storeTime: (tx: Tx) => setSetting(tx, "last_time", String(time.now())),
+    log,
+    log_retention_days: 7,
+    log_max_mb: options.log_max_mb ?? 256,
+    activity: () => world.activity,
+    startTimer: time.startTimer,
+  });
+  /** Records that started so many days before now. */
+  const addRecords = async (count: number, daysAgo: number, body = "x"): Promise<void> => {
+    const records = await Promise.all(
+      Array.from({ length: count }, () =>
+        toRecord(
+          finished({
+            started_at: time.now() - daysAgo * dayMs,
+            outcome: outcome({ body_kind: "text", body }),
+          }),
+          async (error) => error,
+        ),
+      ),
+    );
+    await folder.logs.tx((tx) => appendExecutions(tx, records));
+  };
+  const count = async (db: Database, table: "executions" | "sessions"): Promise<number> => {
+    const statement =
+      table === "executions"
+        ? sql<{ n: number }>`select count(*) as n from executions`
+        : sql<{ n: number }>`select count(*) as n from sessions`;
+    return (await db.get(statement))?.n ?? -1;
+  };
+  return {
+    maintenance,
+    time,
+    world,
+    lines,
+    db: folder.db,
+    logs: folder.logs,
+    addRecords,
+    count,
+    [Symbol.asyncDispose]: async () => {
+      await maintenance.stop();
+      await folder[Symbol.asyncDispose]();
+    },
+  };
+}
+
+describe("a run", () => {
+  test("deletes records past their age, in chunks, and keeps the others", async () => {
+    await using bundle = await setup();
+    await bundle.addRecords(maintenanceChunkRows + 10, 8);
+    await bundle.addRecords(5, 6);
+    const report = await bundle.maintenance.runOnce();
+    expect(report).toMatchObject({
+      records_deleted_by_age: maintenanceChunkRows + 10,
+      records_deleted_by_size: 0,
+    });
+    expect(await bundle.count(bundle.logs, "executions")).toBe(5);
+    expect(await bundle.maintenance.runOnce()).toMatchObject({ records_deleted_by_age: 0 });
+  });
+
+  test("deletes the oldest records over the size, gives the space back, keeps the newest", async () => {
+    // a bound below the smallest that means anything is taken as that one
+    await using bundle = await setup({ log_max_mb: 1 });
+    const body = "b".repeat(7_000);
+    for (let batch = 0; batch < 24; batch += 1) await bundle.addRecords(125, 1, body);
+    const bytesMax = maintenanceLogMbMin * 1024 * 1024;
+    expect(await bundle.logs.sizeBytes()).toBeGreaterThan(bytesMax);
+    const newest = finished({ started_at: bundle.time.now() });
+    const record = await toRecord(newest, async (error) => error);
+    await bundle.logs.tx((tx) => appendExecutions(tx, [record]));
+    expect((await bundle.maintenance.runOnce()).records_deleted_by_size).toBeGreaterThan(0);
+    const left = await bundle.count(bundle.logs, "executions");
+    expect(left * body.length).toBeLessThan(bytesMax);
+    expect(left * body.length).toBeGreaterThan(bytesMax / 4);
+    const pages = await bundle.logs.get(sql<{ page_count: number }>`pragma page_count`);
+    expect((pages?.page_count ?? 0) * 4_096).toBeLessThan(bytesMax);
+    expect(
+      await bundle.logs.get(sql`select id from executions where id = ${newest.id}`),
+    ).not.toBeNull();
+  }, 20_000);
+
+  test("deletes expired sessions and leaves the others", async () => {
+    await using bundle = await setup();
+    const now = bundle.time.now();
+    await bundle.db.tx(async (tx) => {
+      await insertAccount(tx, {
+        id: "account-1",
+        username: "ada",
+        password_hash: "x",
+        role: "owner",
+        is_active: true,
+        created_at: 1,
+      });
+      for (const [index, expires_at] of [now - 1, now, now + 1].entries()) {
+        await insertSession(tx, {
+          token_hash: `${index}`.repeat(64),
+          account_id: "account-1",
+          created_at: 1,
+          expires_at,
+          last_seen_at: 1,
+        });
+      }
+    });
+    expect((await bundle.maintenance.runOnce()).sessions_deleted).toBe(2);
+    expect(await bundle.count(bundle.db, "sessions")).toBe(1);
+  });
+});
+
+describe("the loop", () => {
+  const tick = async (bundle: Awaited<ReturnType<typeof setup>>): Promise<void> => {
+    await until(() => bundle.time.nextIn !== null);
+    bundle.time.advance(bundle.time.nextIn as number);
+    await until(() => bundle.time.timers === 1);
+    await settled();
+  };
+
+  test("runs shortly after the start, then rarely; start and stop may be called twice", async () => {
+    await using bundle = await setup();
+    bundle.maintenance.start();
+    bundle.maintenance.start();
+    expect(bundle.time.timers).toBe(1);
+    expect(bundle.time.nextIn).toBe(maintenanceFirstMs);
+    await tick(bundle);
+    expect(bundle.world.transactions).toBeGreaterThan(0);
+    expect(bundle.time.nextIn).toBe(maintenanceEveryMs);
+    await bundle.maintenance.stop();
+    await bundle.maintenance.stop();
+    expect(bundle.time.timers).toBe(0);
+    bundle.maintenance.start();
+    expect(bundle.time.timers).toBe(1);
+  });
+
+  test("an idle server is left alone, but for once a day", async () => {
+    await using bundle = await setup();
+    bundle.maintenance.start();
+    await tick(bundle);
+    const first = bundle.world.transactions;
+    const ticksADay = maintenanceIdleEveryMs / maintenanceEveryMs;
+    for (let i = 0; i < ticksADay - 1; i += 1) await tick(bundle);
+    expect(bundle.world.transactions).toBe(first);
+    await tick(bundle);
+    expect(bundle.world.transactions).toBeGreaterThan(first);
+    expect(await getSetting(bundle.db, "last_time")).toBeNull();
+  });
+
+  test("after activity it runs, and stores the time along with it", async () => {
+    await using bundle = await setup();
+    bundle.maintenance.start();
+    await tick(bundle);
+    expect(await getSetting(bundle.db, "last_time")).toBeNull();
+    const before = bundle.world.transactions;
+    bundle.world.activity += 1;
+    await tick(bundle);
+    expect(bundle.world.transactions).toBeGreaterThan(before);
+    expect(await getSetting(bundle.db, "last_time")).toBe(String(bundle.time.now()));
+  });
+
+  test("a failed run is logged, and the next one comes all the same", async () => {
+    await using bundle = await setup();
+    bundle.world.isBroken = true;
+    bundle.maintenance.start();
+    await tick(bundle);
+    expect(bundle.lines).toHaveLength(1);
+    bundle.world.isBroken = false;
+    await bundle.addRecords(3, 8);
+    bundle.world.activity += 1;
+    await tick(bundle);
+    expect(await bundle.count(bundle.logs, "executions")).toBe(0);
+  });
+
+  test("a stop ends a run at its next chunk", async () => {
+    await using bundle = await setup();
+    await bundle.addRecords(3 * maintenanceChunkRows, 8);
+    bundle.maintenance.start();
+    bundle.time.advance(maintenanceFirstMs);
+    await bundle.maintenance.stop();
+    expect(bundle.time.timers).toBe(0);
+    expect(await bundle.count(bundle.logs, "executions")).toBeGreaterThan(0);
+  });
+});

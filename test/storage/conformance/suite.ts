@@ -1,0 +1,20 @@
+import { describe } from "bun:test";
+import { accountConformance } from "./accounts.ts";
+import type { Engine } from "./engine.ts";
+import { executionConformance } from "./executions.ts";
+import { kvConformance } from "./kv.ts";
+import { routeConformance } from "./routes.ts";
+import { scriptConformance } from "./scripts.ts";
+import { transactionConformance } from "./transactions.ts";
+import { valueConformance } from "./values.ts";
+
+/** Every store and every guarantee of the port, on one engine. */
+export function conformance(engine: Engine): void {
+  describe(`${engine.name}: transactions`, () => transactionConformance(engine));
+  describe(`${engine.name}: values`, () => valueConformance(engine));
+  describe(`${engine.name}: apps, scripts and versions`, () => scriptConformance(engine));
+  describe(`${engine.name}: routes`, () => routeConformance(engine));
+  describe(`${engine.name}: accounts, sessions and settings`, () => accountConformance(engine));
+  describe(`${engine.name}: key-value data`, () => kvConformance(engine));
+  describe(`${engine.name}: execution records`, () => executionConformance(engine));
+}
