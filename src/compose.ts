@@ -200,6 +200,9 @@ async function start(config: Config, log: Logger, storage: Storage, ends: End[])
 /** What runs scripts: children, records, the catalog and the invoker over them. */
 async function startDataPlane(config: Config, log: Logger, storage: Storage, ends: End[]) {
   const { db, logs, clock } = storage;
+  // Before the pool, and so stopped after it: what the pool cuts off leaves a record.
+  const records = new ExecutionRecords({ logs, clock, log, mapError: createErrorMapper(db) });
+  ends.push(() => records.stop());
   const pool = createSandboxPool({
     children: config.sandboxes,
     bindings: [createKvBinding({ db, clock })],
@@ -209,8 +212,6 @@ async function startDataPlane(config: Config, log: Logger, storage: Storage, end
     log,
   });
   ends.push(() => pool.stop());
-  const records = new ExecutionRecords({ logs, clock, log, mapError: createErrorMapper(db) });
-  ends.push(() => records.stop());
   const { ceilings } = config;
   const catalog = await openScriptCatalog({ db, forget: (id) => pool.forget(id), ceilings });
   ends.push(() => catalog.close());

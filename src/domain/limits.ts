@@ -316,6 +316,10 @@ export const scanBatchCharsMax = 256 * 1024;
 export const scanIdleMs = 10_000;
 /** Pages in the write-ahead log after which the scan thread checkpoints it. */
 export const walPagesMax = 1_000;
+/** A checkpoint repeats until this many pages are left, before it holds the writers for the rest. */
+export const walPagesRestMax = 200;
+export const walPassesMax = 3;
+export const checkpointMsMax = 60_000;
 /** When the thread does not get to it, the writer itself checkpoints here. */
 export const walPagesFallback = 8_000;
 /** Pages given back to the file system by one `reclaim` step. */

@@ -116,6 +116,7 @@ async function multipart(bytes: Uint8Array, contentType: string): Promise<GuestB
   return gathered(fields);
 }
 
+/** `contentType` is what the file's name suggests: Bun 1.4.4 does not say what its part claimed. */
 async function fileField(file: File): Promise<Record<string, string>> {
   const base64 = Buffer.from(await file.arrayBuffer()).toString("base64");
   return { filename: file.name, contentType: file.type, base64 };

@@ -9,12 +9,7 @@ import type { Clock } from "../base/clock.ts";
 import type { Actor } from "../domain/accounts.ts";
 import { type App, defaultAppSlug } from "../domain/apps.ts";
 import { type FieldError, invalidField, PicError } from "../domain/errors.ts";
-import {
-  type LimitName,
-  type ScriptLimits,
-  saveTriesMax,
-  sourceBytesMax,
-} from "../domain/limits.ts";
+import { type LimitName, type ScriptLimits, saveTriesMax } from "../domain/limits.ts";
 import { checkName } from "../domain/names.ts";
 import type { Page, PageRequest } from "../domain/pages.ts";
 import {
@@ -25,7 +20,7 @@ import {
   type ScriptVersion,
 } from "../domain/scripts.ts";
 import { scriptsChannel } from "../execution/scripts.ts";
-import type { CompileProblem, Compiler } from "../sandbox/api.ts";
+import type { Compiler } from "../sandbox/api.ts";
 import { getApp } from "../storage/apps.ts";
 import type { Database, Tx } from "../storage/port.ts";
 import {
@@ -43,6 +38,7 @@ import {
 import { sql } from "../storage/sql.ts";
 import { findApp } from "./apps.ts";
 import type { LiveRoutes } from "./live-routes.ts";
+import { type Compiled, compileSource, importWarnings } from "./sources.ts";
 
 export interface ScriptsOptions {
   db: Database;
@@ -92,10 +88,6 @@ export interface SavedScript extends WholeScript {
   warnings: FieldError[];
 }
 
-type Compiled = Pick<ScriptVersion, "source" | "code" | "source_map" | "imports"> & {
-  warnings: FieldError[];
-};
-
 /** The save is based on a version that is no longer the active one. */
 class Overtaken extends Error {}
 
@@ -111,7 +103,7 @@ export class Scripts {
     checkLimits(limits, ceilings);
     const app = await findApp(db, input.app ?? defaultAppSlug);
     await this.#refuseTaken(db, app.id, input.name);
-    const compiled = await this.#compile(input.name, input.source);
+    const compiled = await compileSource(this.options.compiler, input.name, input.source);
     const now = clock.now();
     const script: Script = {
       id: newId(),
@@ -186,7 +178,9 @@ export class Scripts {
       if (version === null) throw new Overtaken();
       const { source } = patch;
       const isNew = source !== undefined && source !== version.source;
-      const compiled = isNew ? await this.#compile(patch.name ?? before.name, source) : null;
+      const compiled = isNew
+        ? await compileSource(this.options.compiler, patch.name ?? before.name, source)
+        : null;
       return this.#save(actor, { before, patch, compiled, version });
     });
   }
@@ -286,25 +280,6 @@ export class Scripts {
     }
   }
 
-  async #compile(name: string, source: string): Promise<Compiled> {
-    if (Buffer.byteLength(source) > sourceBytesMax) {
-      throw invalidField("source", `must be at most ${sourceBytesMax} bytes long`);
-    }
-    const result = await this.options.compiler.compile({ name, kind: "endpoint", source });
-    if (!result.ok) {
-      const errors = result.problems.map(atSource);
-      const [first] = errors;
-      const where =
-        first?.line === undefined ? "" : ` (line ${first.line}, column ${first.column})`;
-      throw new PicError("invalid_source", `${first?.message ?? "The source is invalid"}${where}`, {
-        errors,
-      });
-    }
-    const { code, source_map, imports } = result;
-    const warnings = [...result.warnings.map(atSource), ...importWarnings(imports)];
-    return { source, code, source_map, imports, warnings };
-  }
-
   async #refuseTaken(reader: Database | Tx, appId: string, name: string): Promise<void> {
     if ((await getScriptByName(reader, appId, name)) === null) return;
     throw new PicError("conflict", `The app has a script named ${name} already`);
@@ -395,20 +370,6 @@ function checkVersion(script: Script, expected: number | undefined): void {
 
 function refuseModule(kind: ScriptKind | undefined): void {
   if (kind === "module") throw invalidField("kind", "modules are not available yet");
-}
-
-/** An import that does not exist yet is saved; running it fails until it does. */
-function importWarnings(imports: readonly string[]): FieldError[] {
-  return imports
-    .filter((specifier) => specifier !== "picloud")
-    .map((specifier) => ({
-      path: "source",
-      message: `The import "${specifier}" does not exist; running this script will fail`,
-    }));
-}
-
-function atSource(problem: CompileProblem): FieldError {
-  return { path: "source", ...problem };
 }
 
 function notFound(): PicError {

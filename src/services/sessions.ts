@@ -10,6 +10,7 @@ import { LRUCache } from "lru-cache";
 import { newToken, sha256Hex } from "../base/ids.ts";
 import type { Logger } from "../base/log.ts";
 import type { Account, Actor } from "../domain/accounts.ts";
+import { sessionTokenPrefix } from "../domain/credentials.ts";
 import {
   sessionCacheMax,
   sessionCacheMs,
@@ -28,7 +29,6 @@ import {
 } from "../storage/sessions.ts";
 import type { StoredClock } from "./clock.ts";
 
-export const sessionTokenPrefix = "pcs_";
 const tokenPattern = /^pcs_[A-Za-z0-9_-]{43}$/;
 const channel = "sessions";
 

@@ -6,7 +6,7 @@
  */
 import { counters } from "../base/metrics.ts";
 import { PicError } from "../domain/errors.ts";
-import { scanBatchCharsMax, scanBatchRowsMax } from "../domain/limits.ts";
+import { checkpointMsMax, scanBatchCharsMax, scanBatchRowsMax } from "../domain/limits.ts";
 import type { Statement } from "./sql.ts";
 import { checkValues, render, translate } from "./sqlite-connection.ts";
 import type { ThreadReply, ThreadRequest } from "./sqlite-thread.ts";
@@ -101,7 +101,10 @@ export class SqliteScan {
         rows: [],
         resolve,
         reject,
-        timer: setTimeout(() => this.#expire(task), this.options.msMax),
+        timer: setTimeout(
+          () => this.#expire(task),
+          request.kind === "scan" ? this.options.msMax : checkpointMsMax,
+        ),
       };
       this.#queue.push(task);
       this.#next();

@@ -99,10 +99,11 @@ export class SqliteWriter {
     this.#pumping = true;
     const { clock } = this.options;
     let sliceEnd = clock.monotonic() + writerSliceMs;
-    for (let job = this.#take(); job !== null; job = this.#take()) {
+    for (;;) {
       while (this.#paused !== null) await this.#paused;
-      if (clock.monotonic() >= job.deadline) job.reject(expired("waited"));
-      else await this.#runJob(job);
+      const job = this.#take();
+      if (job === null) break;
+      await this.#runJob(job);
       if (clock.monotonic() < sliceEnd) continue;
       await new Promise<void>((resolve) => setImmediate(resolve));
       sliceEnd = clock.monotonic() + writerSliceMs;

@@ -21,6 +21,8 @@ import {
   txMsMax,
   walPagesFallback,
   walPagesMax,
+  walPagesRestMax,
+  walPassesMax,
   writerQueueMax,
 } from "../domain/limits.ts";
 import { sqliteLogsMigrations, sqliteMigrations } from "./migrations.ts";
@@ -152,8 +154,9 @@ class SqliteDatabase implements Database {
   readonly #scan: SqliteScan;
   readonly #walPagesMax: number;
   readonly #listeners = new Map<string, Set<(payload: string) => void>>();
-  /** Estimated pages in the write-ahead log since the last checkpoint. */
+  /** Estimated pages in the write-ahead log, and how many real ones such a page was last time. */
   #walPages = 0;
+  #walScale = 1;
   #checkpoints = 0;
   #checkpointing: Promise<void> | null = null;
   #closing: Promise<void> | null = null;
@@ -330,8 +333,8 @@ class SqliteDatabase implements Database {
   #committed(pages: number): void {
     this.#sync.committed += 1;
     this.#walPages += pages;
-    if (this.#walPages < this.#walPagesMax || this.#checkpointing !== null) return;
-    this.#walPages = 0;
+    if (this.#checkpointing !== null) return;
+    if (this.#walPages * this.#walScale < this.#walPagesMax) return;
     this.#checkpointing = this.#checkpoint().finally(() => {
       this.#checkpointing = null;
     });
@@ -343,15 +346,19 @@ class SqliteDatabase implements Database {
    */
   async #checkpoint(): Promise<void> {
     try {
-      await this.#scan.checkpoint();
+      for (let pass = 0; pass < walPassesMax; pass += 1) {
+        if ((await this.#scan.checkpoint()).left <= walPagesRestMax) break;
+      }
       await this.#writer.pauseFor(async () => {
-        const { left } = await this.#scan.checkpoint();
-        this.#walPages = left;
+        const { pages, left } = await this.#scan.checkpoint();
+        this.#walScale = Math.min(4, Math.max(0.1, pages / this.#walPages));
         this.#checkpoints += 1;
         if (left === 0) await this.#scan.restartLog(this.#checkpoints);
       });
     } catch (error) {
       this.#options.log.warn("a checkpoint failed; the next one tries again", { error });
+    } finally {
+      this.#walPages = 0;
     }
   }
 
@@ -425,6 +432,12 @@ function syncFolder(dir: string): void {
 }
 
 function withPath(path: string, error: unknown): unknown {
+  const { syscall } = error as { syscall?: unknown };
+  if (error instanceof Error && typeof syscall === "string") {
+    return new PicError("unavailable", `${path}: cannot be used: ${error.message}.`, {
+      cause: error,
+    });
+  }
   if (!(error instanceof PicError) || error.message.includes(path)) return error;
   return new PicError(error.code, `${path}: ${error.message}`, { cause: error.details.cause });
 }

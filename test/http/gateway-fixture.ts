@@ -37,6 +37,8 @@ export interface Fixture {
   answer(with_: Partial<InvocationResult> | ((input: InvocationInput) => unknown)): void;
   /** Sends bytes to the public listener and reads until the answer is whole or the socket closes. */
   send(bytes: string | Buffer, port?: number): Promise<Reply>;
+  /** The same, until the server closes the connection. */
+  sendAndReadAll(bytes: string): Promise<string>;
   /** A plain request with a good Host. */
   get(target: string, headers?: Record<string, string>): Promise<Reply>;
   getAdmin(target: string, headers?: Record<string, string>): Promise<Reply>;
@@ -53,6 +55,10 @@ export const ROUTES = [
   "tenant.test/who",
   "/*",
 ];
+const SCRIPTS = new Map([
+  ["open", { public_execute: true }],
+  ["closed", { public_execute: false }],
+]);
 export const GOOD_TOKEN = `pcs_${"a".repeat(43)}`;
 
 export function setup(routes: readonly string[] = ROUTES, overrides: Overrides = {}): Fixture {
@@ -72,8 +78,7 @@ export function setup(routes: readonly string[] = ROUTES, overrides: Overrides =
         return { ...PLAIN, ...result };
       },
     },
-    findScript: async (id) =>
-      ({ open: { public_execute: true }, closed: { public_execute: false } })[id] ?? null,
+    findScript: async (id) => SCRIPTS.get(id) ?? null,
     auth: { canExecute: async (token) => token === GOOD_TOKEN },
     admin: overrides.admin ?? (async () => recordingAdmin(adminCalls)),
     version: () => ({ product: "0.1.0" }),
@@ -99,6 +104,7 @@ export function setup(routes: readonly string[] = ROUTES, overrides: Overrides =
       answer = typeof with_ === "function" ? with_ : () => with_;
     },
     send: (bytes, port = publicPort) => exchange(port, bytes),
+    sendAndReadAll: async (bytes) => (await exchange(publicPort, bytes, "close")).raw,
     get: (target, headers = {}) => exchange(publicPort, plain(target, headers)),
     getAdmin: (target, headers = {}) => exchange(adminPort, plain(target, headers)),
     post: (target, contentType, body) => {
@@ -163,7 +169,11 @@ function lines(headers: Record<string, string>): string {
 }
 
 /** Resolves with what came once it is one whole answer, or when the other side closes. */
-export function exchange(port: number, bytes: string | Buffer): Promise<Reply> {
+export function exchange(
+  port: number,
+  bytes: string | Buffer,
+  until: "answer" | "close" = "answer",
+): Promise<Reply> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     const socket = connect(port, "127.0.0.1");
@@ -179,11 +189,15 @@ export function exchange(port: number, bytes: string | Buffer): Promise<Reply> {
     }, 5_000);
     socket.on("data", (chunk) => {
       chunks.push(chunk);
-      if (isWhole(Buffer.concat(chunks).toString("latin1"), method === "HEAD")) finish();
+      if (
+        until === "answer" &&
+        isWhole(Buffer.concat(chunks).toString("latin1"), method === "HEAD")
+      )
+        finish();
     });
     socket.on("close", finish);
     socket.on("error", () => {});
-    socket.write(typeof bytes === "string" ? Buffer.from(bytes, "latin1") : bytes);
+    socket.write(typeof bytes === "string" ? Buffer.from(bytes, "latin1") : new Uint8Array(bytes));
   });
 }
 

@@ -35,7 +35,21 @@ describe("hosts", () => {
   test("that are missing, doubled or malformed are 400 and start nothing", async () => {
     const before = pi.started.length;
     for (const host of [
-      ...["", " ", "a b", "a,b", "a/b", "a?b", "a#b", "a@b", "u:p@b", "a\\b", "%61", "a:x", "a:99999"],
+      ...[
+        "",
+        " ",
+        "a b",
+        "a,b",
+        "a/b",
+        "a?b",
+        "a#b",
+        "a@b",
+        "u:p@b",
+        "a\\b",
+        "%61",
+        "a:x",
+        "a:99999",
+      ],
       ...["[::1", "::1", "a..b", ".", "127.1", "0x7f.1", "1.2.3.4.5", "xn--", "\xe4.de", "*"],
     ]) {
       expect(`${host} ${await statusOf(withHost(host))}`).toBe(`${host} 400`);
@@ -80,7 +94,16 @@ describe("paths", () => {
   });
 
   const ambiguous = [
-    ...["//", "//hello", "/hello//", "/files//x", "/\\hello", "/%2fhello", "/files/%2F", "/%5chello"],
+    ...[
+      "//",
+      "//hello",
+      "/hello//",
+      "/files//x",
+      "/\\hello",
+      "/%2fhello",
+      "/files/%2F",
+      "/%5chello",
+    ],
     ...["/files/%5C", "/%00", "/files/%00x", "/%", "/%zz", "/%4", "/%ff", "/%c0%af", "/hello#x"],
     ...["/hello?x#y", "http:///%2f", "/\xe4%zz"],
   ];
@@ -106,7 +129,12 @@ describe("paths", () => {
     const before = pi.started.length;
     for (const line of [
       ...["GET * HTTP/1.1", "OPTIONS * HTTP/1.1", "GET hello HTTP/1.1", "GET \\hello HTTP/1.1"],
-      ...["GET ftp://a/hello HTTP/1.1", "GET /a b HTTP/1.1", "GET /a\0 HTTP/1.1", "GET /hello HTTP/2.0"],
+      ...[
+        "GET ftp://a/hello HTTP/1.1",
+        "GET /a b HTTP/1.1",
+        "GET /a\0 HTTP/1.1",
+        "GET /hello HTTP/2.0",
+      ],
     ]) {
       expect(await statusOf(`${line}\r\nHost: a\r\n\r\n`)).toBeGreaterThanOrEqual(400);
     }
@@ -116,10 +144,34 @@ describe("paths", () => {
 
 describe("reserved paths never reach a route, in no spelling", () => {
   const spellings = [
-    ...["/api", "/api/", "/api/x", "/%61pi/x", "/%61%70%69", "/./api", "/x/../api/x", "/x/%2e%2e/api"],
-    ...["http://evil/api/x", "/api/v1", "/api/v2/admin/me", "/admin", "/admin/", "/%61dmin/x", "/healthz"],
+    ...[
+      "/api",
+      "/api/",
+      "/api/x",
+      "/%61pi/x",
+      "/%61%70%69",
+      "/./api",
+      "/x/../api/x",
+      "/x/%2e%2e/api",
+    ],
+    ...[
+      "http://evil/api/x",
+      "/api/v1",
+      "/api/v2/admin/me",
+      "/admin",
+      "/admin/",
+      "/%61dmin/x",
+      "/healthz",
+    ],
     ...["/healthz/", "/healthz/x", "/version", "/version/x", "/metrics", "/tools", "/tools/x"],
-    ...["/my-runs", "/my%2Druns/1", "/x\\..\\api", "/api?x=/hello", "/api/v1/execute", "/api/v1/execute/"],
+    ...[
+      "/my-runs",
+      "/my%2Druns/1",
+      "/x\\..\\api",
+      "/api?x=/hello",
+      "/api/v1/execute",
+      "/api/v1/execute/",
+    ],
   ];
   for (const target of spellings) {
     test(target, async () => {
@@ -131,7 +183,16 @@ describe("reserved paths never reach a route, in no spelling", () => {
   }
 
   test("what only looks like one is the user's", async () => {
-    for (const target of ["/API", "/apis", "/api;x", "/x/api", "/Admin/", "/%2541pi", "/api%20", "/api%3f"]) {
+    for (const target of [
+      "/API",
+      "/apis",
+      "/api;x",
+      "/x/api",
+      "/Admin/",
+      "/%2541pi",
+      "/api%20",
+      "/api%3f",
+    ]) {
       const before = pi.started.length;
       expect((await pi.get(target)).status).toBe(200);
       expect(pi.started.length).toBe(before + 1);
@@ -141,8 +202,6 @@ describe("reserved paths never reach a route, in no spelling", () => {
 
 describe("methods", () => {
   test("405 names what is there, HEAD follows GET, ANY takes all", async () => {
-    using only = { [Symbol.dispose]: () => {} };
-    void only;
     await using strict = setup(["GET /a", "POST /a", "/any"]);
     const refused = await strict.send("DELETE /a HTTP/1.1\r\nHost: a\r\n\r\n");
     expect(refused.status).toBe(405);
@@ -167,7 +226,10 @@ describe("requests hidden in requests", () => {
   for (const [name, bytes] of [
     ["two lengths", `${POST}Content-Length: 1\r\nContent-Length: 2\r\n\r\nab`],
     ["two equal lengths", `${POST}Content-Length: 1\r\nContent-Length: 1\r\n\r\na`],
-    ["length and chunks", `${POST}Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`],
+    [
+      "length and chunks",
+      `${POST}Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`,
+    ],
     ["an odd transfer encoding", `${POST}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n`],
     ["a signed length", `${POST}Content-Length: +1\r\n\r\na`],
     ["a space before the colon", "GET /hello HTTP/1.1\r\nHost : a\r\n\r\n"],
@@ -183,13 +245,13 @@ describe("requests hidden in requests", () => {
   test("the body of a GET is no second request, and no body either", async () => {
     const before = pi.started.length;
     const hidden = "GET /hello?hidden HTTP/1.1\r\nHost: a\r\n\r\n";
-    await pi.get("/hello", { "Content-Length": `${hidden.length}`, Connection: "close" });
-    await pi.send(
-      `GET /hello HTTP/1.1\r\nHost: a\r\nContent-Length: ${hidden.length}\r\n\r\n${hidden}` +
+    const raw = await pi.sendAndReadAll(
+      `GET /hello?first HTTP/1.1\r\nHost: a\r\nContent-Length: ${hidden.length}\r\n\r\n${hidden}` +
         "GET /hello?second HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
     );
+    expect(raw.match(/HTTP\/1\.1 200/g)?.length).toBe(2);
     const seen = pi.started.slice(before).map(({ request }) => Object.keys(request.query).join());
-    expect(seen).not.toContain("hidden");
+    expect(seen).toEqual(["first", "second"]);
     expect(pi.started.at(-1)?.request.body_json).toBe("null");
   });
 });

@@ -4,10 +4,9 @@
  * a page of this very host.
  */
 import type { Actor } from "../../domain/accounts.ts";
+import { sessionCookieName } from "../../domain/credentials.ts";
 import { PicError } from "../../domain/errors.ts";
 import type { Listener } from "./endpoint.ts";
-
-export const sessionCookie = "picloud_session";
 
 export interface AuthenticationOptions {
   authenticate: (token: string) => Promise<Actor | null>;
@@ -46,11 +45,11 @@ export function checkOrigin(request: Request, publicBaseUrl: string | null): voi
 
 /** The header that keeps the session in a browser. Expiry is the server's: it slides. */
 export function setSessionCookie(token: string, publicBaseUrl: string | null): string {
-  return `${sessionCookie}=${token}; ${cookieAttributes(publicBaseUrl)}`;
+  return `${sessionCookieName}=${token}; ${cookieAttributes(publicBaseUrl)}`;
 }
 
 export function clearSessionCookie(publicBaseUrl: string | null): string {
-  return `${sessionCookie}=; Max-Age=0; ${cookieAttributes(publicBaseUrl)}`;
+  return `${sessionCookieName}=; Max-Age=0; ${cookieAttributes(publicBaseUrl)}`;
 }
 
 function cookieAttributes(publicBaseUrl: string | null): string {
@@ -69,7 +68,7 @@ function bearerToken(authorization: string | null): string | null {
 function cookieToken(request: Request): string | null {
   for (const pair of (request.headers.get("cookie") ?? "").split(";")) {
     const [name, value] = pair.trim().split("=");
-    if (name === sessionCookie && value !== undefined && value !== "") return value;
+    if (name === sessionCookieName && value !== undefined && value !== "") return value;
   }
   return null;
 }

@@ -1,0 +1,156 @@
+/** The whole execution half with the real database and a real child: what fakes cannot show. */
+import { expect, test } from "bun:test";
+import { join } from "node:path";
+import { systemClock } from "../../src/base/clock.ts";
+import { newId } from "../../src/base/ids.ts";
+import { silentLogger } from "../../src/base/log.ts";
+import { createKvBinding } from "../../src/bindings/kv.ts";
+import { PicError } from "../../src/domain/errors.ts";
+import { LIMIT_CEILINGS } from "../../src/domain/limits.ts";
+import { Gate } from "../../src/execution/gate.ts";
+import { createInvoker } from "../../src/execution/invoke.ts";
+import { createErrorMapper } from "../../src/execution/positions.ts";
+import { ExecutionRecords } from "../../src/execution/records.ts";
+import { openScriptCatalog, scriptsChannel } from "../../src/execution/scripts.ts";
+import { createSandboxPool } from "../../src/sandbox/pool.ts";
+import { insertVersion, updateScript } from "../../src/storage/scripts.ts";
+import { input, request } from "./fakes.ts";
+import { openFolder, scriptOf } from "./folder.ts";
+
+async function setup() {
+  const { db, logs, ...folder } = await openFolder();
+  const log = silentLogger;
+  const pool = createSandboxPool({
+    children: 1,
+    bindings: [createKvBinding({ db, clock: systemClock })],
+    image_cache_mb: 32,
+    command: [process.execPath, join(import.meta.dir, "../../src/main.ts"), "sandbox"],
+    clock: systemClock,
+    log,
+  });
+  const records = new ExecutionRecords({
+    logs,
+    clock: systemClock,
+    log,
+    mapError: createErrorMapper(db),
+  });
+  const catalog = await openScriptCatalog({
+    db,
+    forget: (programId) => pool.forget(programId),
+    ceilings: LIMIT_CEILINGS,
+  });
+  const gate = new Gate({ clock: systemClock });
+  const invoker = createInvoker({
+    catalog,
+    gate,
+    pool,
+    db,
+    records,
+    clock: systemClock,
+    log,
+    newId,
+    sdkVersion: "1.0",
+  });
+  const saved = { "script-1": 1, "script-2": 1 };
+  return {
+    records,
+    gate,
+    /** A new version of script-1 (in app-1) or script-2 (in app-2). */
+    save: (id: keyof typeof saved, code: string): Promise<void> =>
+      db.tx(async (tx) => {
+        saved[id] += 1;
+        const { script, version } = scriptOf({
+          id,
+          app_id: id.replace("script", "app"),
+          active_version: saved[id],
+          code,
+          source_map: '{"version":3,"sources":["hello"],"names":[],"mappings":"AASA"}',
+        });
+        await insertVersion(tx, version);
+        await updateScript(tx, script);
+        await db.notify(tx, scriptsChannel, id);
+      }),
+    call: async (script_id: keyof typeof saved, name = "x"): Promise<unknown> => {
+      const path = `/${name}`;
+      const result = await invoker.invoke(
+        input({ script_id, request: request({ path, params: { name } }) }),
+      );
+      return JSON.parse(result.body);
+    },
+    [Symbol.asyncDispose]: async () => {
+      await pool.stop();
+      await records.stop();
+      catalog.close();
+      await folder[Symbol.asyncDispose]();
+    },
+  };
+}
+
+test("a script counts in its own app, is edited, breaks, and leaves records of it", async () => {
+  await using bundle = await setup();
+  const counter = `import { kv, log } from "picloud";
+    export default async (ctx) => {
+      const n = await kv.collection("hits").increment(ctx.request.params.name);
+      log.info("hit", { n });
+      return { n, app: ctx.appId, version: ctx.scriptVersion };
+    }`;
+  await bundle.save("script-1", counter);
+  await bundle.save("script-2", counter);
+  const counts = await Promise.all(Array.from({ length: 12 }, () => bundle.call("script-1")));
+  expect(new Set(counts.map((count) => (count as { n: number }).n)).size).toBe(12);
+  expect(await bundle.call("script-2")).toEqual({ n: 1, app: "app-2", version: 2 });
+
+  await bundle.save("script-1", `export default (ctx) => ({ edited: ctx.scriptVersion })`);
+  expect(await bundle.call("script-1")).toEqual({ edited: 3 });
+
+  await bundle.save("script-1", `export default () => { throw new TypeError("secret reason"); }`);
+  const error = await bundle.call("script-1").catch((reason) => reason);
+  expect(error).toBeInstanceOf(PicError);
+  expect(error.code).toBe("script_error");
+  expect(error.message).not.toContain("secret");
+
+  const { items } = await bundle.records.list("script-1", { limit: 50, cursor: null });
+  expect(items).toHaveLength(14);
+  expect(items[0]).toMatchObject({
+    id: error.details.extra.execution_id,
+    status: "error",
+    status_code: 502,
+    version: 4,
+    error: { name: "TypeError", message: "secret reason" },
+  });
+  // line 1 of the compiled code is line 10 of what the author wrote
+  expect(items[0]?.error?.stack).toContain("hello:10:");
+  expect(items[13]?.logs[0]).toMatchObject({ level: "info", message: "hit" });
+  expect(bundle.gate.stats()).toMatchObject({ running: 0, waiting: 0 });
+}, 20_000);
+
+test("what the binding refuses the script can catch by its code", async () => {
+  await using bundle = await setup();
+  await bundle.save(
+    "script-1",
+    `import { kv } from "picloud";
+     const codeOf = (promise) => promise.then(() => null, (error) => error.code);
+     export default async () => {
+       const c = kv.collection("c");
+       await c.set("text", "x");
+       return [
+         await codeOf(c.get("")),
+         await codeOf(c.get("a\\0b")),
+         await codeOf(c.get("\\ud800")),
+         await codeOf(c.set("k", undefined)),
+         await codeOf(c.set("k", "x".repeat(262143))),
+         await codeOf(c.increment("text")),
+         await codeOf(kv.collection("").get("k")),
+       ];
+     }`,
+  );
+  expect(await bundle.call("script-1")).toEqual([
+    "kv_invalid_key",
+    "kv_invalid_key",
+    "kv_invalid_key",
+    "kv_invalid_value",
+    "kv_value_too_large",
+    "kv_not_a_number",
+    "kv_invalid_key",
+  ]);
+}, 20_000);
