@@ -37,11 +37,18 @@ const bun = process.execPath;
 /** One test may take this long; hostile scripts have deadlines of their own below it. */
 const testMsMax = 60_000;
 
+/** How much of a failed stage's output is shown, from its end. */
+const outputCharsMax = 40_000;
+
 /** Folders whose tests have a stage of their own. */
 const OWN_STAGE = ["test/e2e/", "test/browser/", "test/arm64/", "test/soak/"];
 
 const STAGES: readonly Stage[] = [
-  { name: "lint", minutesMax: 2, run: (ms) => check([bun, "x", "biome", "ci", "."], ms) },
+  {
+    name: "lint",
+    minutesMax: 2,
+    run: (ms) => check([bun, "x", "biome", "ci", "--colors=off", "."], ms),
+  },
   { name: "types", minutesMax: 3, run: (ms) => check([bun, "x", "tsc", "--noEmit"], ms) },
   { name: "style", minutesMax: 2, run: (ms) => tests(["test/style.test.ts"], ms) },
   { name: "unit", minutesMax: 8, run: (ms) => tests(unitFiles(), ms) },
@@ -101,7 +108,7 @@ async function timed(stage: Stage): Promise<Outcome> {
     skipped > 0 ? `, ${skipped} skipped` : "",
     reason === undefined ? "" : ` (${reason})`,
   ];
-  if (failed > 0) console.log(outcome.output);
+  if (failed > 0) console.log(outcome.output.slice(-outputCharsMax));
   console.log(parts.join(""));
   return outcome;
 }
@@ -188,7 +195,7 @@ async function tests(
 async function execute(command: string[], msMax: number, env: Record<string, string>) {
   const child = Bun.spawn(command, {
     cwd: root,
-    env: { ...process.env, ...env, BUN_FEATURE_FLAG_NO_ORPHANS: "1" },
+    env: { ...process.env, ...env, BUN_FEATURE_FLAG_NO_ORPHANS: "1", NO_COLOR: "1" },
     stdio: ["ignore", "pipe", "pipe"],
   });
   let isOverdue = false;

@@ -59,6 +59,11 @@ export const listLimitMax = 200;
 export const connectionIdleS = 60;
 /** A body must have arrived after this long: 10 MiB at 0.7 Mbit/s. */
 export const bodyReadS = 120;
+/** Larger bodies count; what all of them together may hold while they arrive and are worked on. */
+export const bodySmallBytesMax = 64 * 1024;
+export const bodiesHeldBytesMax = 48 * 1024 * 1024;
+/** What a caller is told to wait when it is full. */
+export const bodiesRetryAfterS = 2;
 /** Host headers whose meaning is remembered, so that the hot path parses none. */
 export const hostsRememberedMax = 1_024;
 export const requestIdCharsMax = 128;
@@ -158,8 +163,16 @@ export const childExecutionNumbersMax = 2 ** 32 - 2 ** 20;
 export const hostCallsInFlightMax = 16;
 /** Arguments of one host call: a value of the largest kind and room for its keys. */
 export const hostCallBytesMax = 1024 * 1024;
-/** An execution that fails after this much CPU held its neighbours up: its app is kept apart. */
+/** CPU that an app may waste on executions that fail, before it is kept apart; what is forgiven. */
 export const offenceCpuMs = 250;
+export const wasteForgivenPerSecond = 50;
+/** A broken budget counts as at least so much: its memory costs the child more than its CPU. */
+export const wasteFloorMs = 25;
+/** Work of one app that is sent ahead to a child, and apps whose cost is remembered. */
+export const shareSliceMs = 8;
+export const shareAppsMax = 4_096;
+/** An execution that has not ended after this waits for something, and counts as sent ahead no more. */
+export const shareAheadMsMax = 50;
 /** Executions of one app that is kept apart that run at once: an attack is alone with its blame. */
 export const penaltyRunningMax = 1;
 /** Apps that can be kept apart at one time; the one whose time ends first gives its place. */

@@ -15,8 +15,6 @@ export function ctxJson(
   sdkVersionJson: string,
   { invocation, request_id, request }: InvocationInput,
 ): string {
-  const base64 =
-    request.body_base64 === null ? "" : `,"bodyBase64":${JSON.stringify(request.body_base64)}`;
   return (
     `{"executionId":"${executionId}","requestId":${JSON.stringify(request_id)},${scriptJson},` +
     `"sdkVersion":${sdkVersionJson},"invocation":"${invocation}","request":{` +
@@ -24,6 +22,6 @@ export function ctxJson(
     `"path":${JSON.stringify(request.path)},"headers":${JSON.stringify(request.headers)},` +
     `"query":${JSON.stringify(request.query)},"queries":${JSON.stringify(request.queries)},` +
     `"params":${JSON.stringify(request.params)},"rest":${JSON.stringify(request.rest)},` +
-    `"body":${request.body_json}${base64}}}`
+    `"bodyBase64":${JSON.stringify(request.body_base64)},"body":${request.body_json}}}`
   );
 }

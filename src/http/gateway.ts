@@ -21,7 +21,7 @@ import { ROUTE_METHODS } from "../domain/routes.ts";
 import type { Invoker } from "../execution/api.ts";
 import type { RoutingTable } from "../routing/api.ts";
 import { problemResponse } from "./errors.ts";
-import { type GuestBody, readGuestBody } from "./request-body.ts";
+import { BodyBudget, type GuestBody, readGuestBody } from "./request-body.ts";
 import { bearerToken, guestHeaders, requestIdOf } from "./request-headers.ts";
 import { parseQuery } from "./request-query.ts";
 import { type RequestTarget, readTarget } from "./request-target.ts";
@@ -60,6 +60,10 @@ export interface Gateway {
   fetchAdmin: Fetch;
 }
 
+interface DataPlane extends GatewayOptions {
+  bodies: BodyBudget;
+}
+
 /** One execution to start, and why. */
 interface Start {
   invocation: Invocation;
@@ -75,6 +79,7 @@ const KNOWN_METHODS = ROUTE_METHODS.filter((method) => method !== "ANY");
 
 export function createGateway(options: GatewayOptions): Gateway {
   const system = createSystemPaths(options);
+  const plane: DataPlane = { ...options, bodies: new BodyBudget() };
   const fetchOn = (listener: Listener, answer: Answer): Fetch => {
     return async (request, connection) => {
       try {
@@ -89,10 +94,10 @@ export function createGateway(options: GatewayOptions): Gateway {
   };
   return {
     fetchPublic: fetchOn("public", (request, connection, target) => {
-      if (!isReservedPath(target.path)) return runRoute(options, request, connection, target);
+      if (!isReservedPath(target.path)) return runRoute(plane, request, connection, target);
       const scriptId = EXECUTE.exec(target.path)?.[1];
       if (scriptId !== undefined) {
-        return runScript(options, request, connection, { target, scriptId });
+        return runScript(plane, request, connection, { target, scriptId });
       }
       return system(request, connection, { target, listener: "public" });
     }),
@@ -109,7 +114,7 @@ type Answer = (
 ) => Promise<Response>;
 
 function runRoute(
-  options: GatewayOptions,
+  options: DataPlane,
   request: Request,
   connection: Connection,
   target: RequestTarget,
@@ -128,7 +133,7 @@ function runRoute(
 
 /** `ANY /api/v1/execute/{script_id}`: who may not execute learns not even whether the script exists. */
 async function runScript(
-  options: GatewayOptions,
+  options: DataPlane,
   request: Request,
   connection: Connection,
   { target, scriptId }: { target: RequestTarget; scriptId: string },
@@ -150,17 +155,30 @@ async function runScript(
 }
 
 async function invoke(
-  options: GatewayOptions,
+  options: DataPlane,
   request: Request,
   connection: Connection,
   target: RequestTarget,
   start: Start,
 ): Promise<Response> {
+  const { method } = request;
+  if (method === "GET" || method === "HEAD") {
+    return run(options, request, connection, { target, start, body: NO_BODY });
+  }
+  using hold = options.bodies.hold();
+  connection.timeout(request, bodyReadS);
+  const body = await readGuestBody(request, hold);
+  return await run(options, request, connection, { target, start, body });
+}
+
+async function run(
+  options: DataPlane,
+  request: Request,
+  connection: Connection,
+  { target, start, body }: { target: RequestTarget; start: Start; body: GuestBody },
+): Promise<Response> {
   const { method, headers } = request;
   const { query, queries } = parseQuery(target.query);
-  const hasBody = method !== "GET" && method !== "HEAD";
-  if (hasBody) connection.timeout(request, bodyReadS);
-  const body = hasBody ? await readGuestBody(request) : NO_BODY;
   // The script's own deadline holds from here on, and it may be longer than Bun's longest.
   connection.timeout(request, 0);
   try {

@@ -13,7 +13,12 @@
  * A body of GET or HEAD has no meaning (RFC 9110 §9.3.1); Bun drops it before we are asked.
  */
 import { PicError } from "../domain/errors.ts";
-import { bodyBytesMax } from "../domain/limits.ts";
+import {
+  bodiesHeldBytesMax,
+  bodiesRetryAfterS,
+  bodyBytesMax,
+  bodySmallBytesMax,
+} from "../domain/limits.ts";
 
 export interface GuestBody {
   body_json: string;
@@ -27,11 +32,55 @@ const TEXT_TYPE =
 const CHARSET = /;\s*charset\s*=\s*"?([^\s";]+)/i;
 
 /**
- * Reads and parses. Throws PicError `body_too_large`, without holding more than the cap, and
- * `malformed_request`.
+ * What all large bodies together hold in memory. Small ones always pass: slow senders of large bodies
+ * can keep each other out, but nobody else, and they cannot use up the machine's memory.
  */
-export async function readGuestBody(request: Request): Promise<GuestBody> {
-  const bytes = await readBytes(request);
+export class BodyBudget {
+  #heldBytes = 0;
+
+  constructor(private readonly heldBytesMax = bodiesHeldBytesMax) {}
+
+  /** For one body; dispose of it when the request is answered. */
+  hold(): BodyHold {
+    return new BodyHold(
+      (bytes) => {
+        if (this.#heldBytes + bytes > this.heldBytesMax) throw full();
+        this.#heldBytes += bytes;
+      },
+      (bytes) => {
+        this.#heldBytes -= bytes;
+      },
+    );
+  }
+}
+
+export class BodyHold implements Disposable {
+  #bytes = 0;
+
+  constructor(
+    private readonly take: (bytes: number) => void,
+    private readonly give: (bytes: number) => void,
+  ) {}
+
+  /** Makes room for a body of `bytes` in all. Throws PicError `overloaded`. */
+  grow(bytes: number): void {
+    if (bytes <= bodySmallBytesMax || bytes <= this.#bytes) return;
+    this.take(bytes - this.#bytes);
+    this.#bytes = bytes;
+  }
+
+  [Symbol.dispose](): void {
+    this.give(this.#bytes);
+    this.#bytes = 0;
+  }
+}
+
+/**
+ * Reads and parses. Throws PicError `body_too_large`, without holding more than the cap,
+ * `overloaded` and `malformed_request`.
+ */
+export async function readGuestBody(request: Request, hold: BodyHold): Promise<GuestBody> {
+  const bytes = await readBytes(request, hold);
   if (bytes === null || bytes.byteLength === 0) return EMPTY;
   const contentType = request.headers.get("content-type") ?? "";
   const encoding = request.headers.get("content-encoding");
@@ -45,12 +94,14 @@ export async function readGuestBody(request: Request): Promise<GuestBody> {
   return text === null ? binary(bytes) : { body_json: JSON.stringify(text), body_base64: null };
 }
 
-/** The bytes of a body within the cap; null when there is none. Throws as readGuestBody does. */
-export async function readBytes(request: Request): Promise<Uint8Array | null> {
+/** The bytes of a body within the cap; null when there is none. */
+async function readBytes(request: Request, hold: BodyHold): Promise<Uint8Array | null> {
   const length = declaredLength(request.headers);
   if (length === 0) return null;
   try {
-    return length === null ? await readChunks(request.body) : await request.bytes();
+    if (length === null) return await readChunks(request.body, hold);
+    hold.grow(length);
+    return await request.bytes();
   } catch (error) {
     if (error instanceof PicError) throw error;
     throw new PicError("malformed_request", "The body could not be read", { cause: error });
@@ -61,7 +112,7 @@ export async function readBytes(request: Request): Promise<Uint8Array | null> {
  * The length that was announced, 0 for no body, null for chunks.
  * Throws PicError `body_too_large`, and `malformed_request` for two lengths, be they equal.
  */
-export function declaredLength(headers: Headers): number | null {
+function declaredLength(headers: Headers): number | null {
   const text = headers.get("content-length");
   if (text === null) return headers.has("transfer-encoding") ? null : 0;
   const length = /^[0-9]{1,15}$/.test(text) ? Number(text) : Number.NaN;
@@ -70,7 +121,10 @@ export function declaredLength(headers: Headers): number | null {
   return length;
 }
 
-async function readChunks(body: ReadableStream<Uint8Array> | null): Promise<Uint8Array | null> {
+async function readChunks(
+  body: ReadableStream<Uint8Array> | null,
+  hold: BodyHold,
+): Promise<Uint8Array | null> {
   if (body === null) return null;
   const chunks: Uint8Array[] = [];
   let bytes = 0;
@@ -78,6 +132,7 @@ async function readChunks(body: ReadableStream<Uint8Array> | null): Promise<Uint
   for await (const chunk of body) {
     bytes += chunk.byteLength;
     if (bytes > bodyBytesMax) throw tooLarge();
+    hold.grow(bytes);
     chunks.push(chunk);
   }
   return chunks.length === 1 ? (chunks[0] as Uint8Array) : Buffer.concat(chunks, bytes);
@@ -161,4 +216,10 @@ function malformed(message: string): PicError {
 
 function tooLarge(): PicError {
   return new PicError("body_too_large", `The body is larger than ${bodyBytesMax} bytes`);
+}
+
+function full(): PicError {
+  return new PicError("overloaded", "Too many large bodies are under way", {
+    retry_after_s: bodiesRetryAfterS,
+  });
 }

@@ -49,6 +49,7 @@ export class HostCalls {
       throw new FrameError("a CALL frame without a call number and a name");
     }
     task.entered = true;
+    task.waits();
     task.hostCalls += 1;
     const { host_calls } = task.job.limits;
     if (task.hostCalls > host_calls) {

@@ -45,9 +45,10 @@ export function createCell(): Cell {
 }
 
 function makeFolder(): string {
+  const prefix = `picloud-${process.pid}-`;
   try {
-    return mkdtempSync(join(MEMORY_FOLDER, "picloud-"));
+    return mkdtempSync(join(MEMORY_FOLDER, prefix));
   } catch {
-    return mkdtempSync(join(tmpdir(), "picloud-"));
+    return mkdtempSync(join(tmpdir(), prefix));
   }
 }

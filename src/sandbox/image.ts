@@ -4,40 +4,112 @@
  *
  * The same bytes are an image (a loaded script, restored before each execution) and a suspended
  * execution (swapped out while it waits, and restored once). They fit any instance, because all of
- * them were booted alike.
+ * them were booted alike. A script's image is kept as what differs from the image that every script
+ * is loaded into: 16 KB instead of 300 for a small script, for 2 µs more in each restore.
  */
 import { HEAP_BASE, type QuickJs, STATIC_END } from "./quickjs.ts";
 
+/** Differences are found block by block: smaller ones save little more and make more runs. */
+const BLOCK_BYTES = 256;
+/** Where a run goes, where it is in `bytes`, and where it ends there. */
+const RUN_WORDS = 3;
+
+/** A whole memory: static data, and the heap from its base to its end. */
+export interface WholeImage {
+  readonly low: Buffer;
+  readonly heap: Buffer;
+}
+
+/** What differs from a whole image, run after run. */
 export interface Image {
-  /** Static data: addresses 0 up to the C stack. */
-  readonly low: Uint8Array;
-  /** The heap, from its base to its end. */
-  readonly heap: Uint8Array;
+  /** Null: it is whole itself, one run of each part. */
+  readonly base: WholeImage | null;
+  readonly heapEnd: number;
+  readonly bytes: Buffer;
+  readonly runs: Uint32Array;
 }
 
 export function imageBytes(image: Image): number {
-  return image.low.length + image.heap.length;
+  return image.bytes.length + image.runs.byteLength;
 }
 
 /** Copies what a guest consists of between two entries (the C stack is empty then). */
-export function captureImage(quickjs: QuickJs): Image {
+export function captureWhole(quickjs: QuickJs): WholeImage {
   const { memory, heapEnd } = quickjs;
   return {
-    low: new Uint8Array(memory.subarray(0, STATIC_END)),
-    heap: new Uint8Array(memory.subarray(HEAP_BASE, heapEnd)),
+    low: Buffer.from(memory.subarray(0, STATIC_END)),
+    heap: Buffer.from(memory.subarray(HEAP_BASE, heapEnd)),
   };
 }
 
-/** Puts an image back and zeroes the rest. The allocator never lowers the heap's end, so that what
- * lies above it was never written. */
+/** The same as an image, for what is put back once. */
+export function captureImage(quickjs: QuickJs): Image {
+  const { memory, heapEnd } = quickjs;
+  const heapBytes = heapEnd - HEAP_BASE;
+  const bytes = Buffer.allocUnsafeSlow(STATIC_END + heapBytes);
+  memory.copy(bytes, 0, 0, STATIC_END);
+  memory.copy(bytes, STATIC_END, HEAP_BASE, heapEnd);
+  const runs = new Uint32Array([0, 0, STATIC_END, HEAP_BASE, STATIC_END, bytes.length]);
+  return { base: null, heapEnd, bytes, runs };
+}
+
+/** What differs from `base`, for what is kept. */
+export function captureDifference(quickjs: QuickJs, base: WholeImage): Image {
+  const { memory, heapEnd } = quickjs;
+  const found: [at: number, end: number][] = [];
+  findRuns(memory, base.low, 0, STATIC_END, found);
+  findRuns(memory, base.heap, HEAP_BASE, heapEnd, found);
+  const total = found.reduce((sum, [at, end]) => sum + end - at, 0);
+  const bytes = Buffer.allocUnsafeSlow(total);
+  const runs = new Uint32Array(found.length * RUN_WORDS);
+  let offset = 0;
+  found.forEach(([at, end], index) => {
+    memory.copy(bytes, offset, at, end);
+    runs.set([at, offset, offset + end - at], index * RUN_WORDS);
+    offset += end - at;
+  });
+  return { base, heapEnd, bytes, runs };
+}
+
+/**
+ * Puts an image back and zeroes the rest. The allocator never lowers the heap's end, so that what
+ * lies above it was never written.
+ */
 export function restoreImage(quickjs: QuickJs, image: Image): void {
-  const end = HEAP_BASE + image.heap.length;
+  const { base, heapEnd, bytes, runs } = image;
   const dirtyEnd = quickjs.heapEnd;
-  quickjs.reserve(end);
+  quickjs.reserve(heapEnd);
   const memory = quickjs.memory;
-  memory.set(image.low, 0);
-  memory.set(image.heap, HEAP_BASE);
+  if (base !== null) {
+    memory.set(base.low, 0);
+    memory.set(base.heap, HEAP_BASE);
+  }
+  for (let index = 0; index < runs.length; index += RUN_WORDS) {
+    bytes.copy(memory, runs[index], runs[index + 1], runs[index + 2]);
+  }
+  const end = base === null ? heapEnd : Math.max(heapEnd, HEAP_BASE + base.heap.length);
   if (dirtyEnd > end) memory.fill(0, end, dirtyEnd);
   quickjs.zeroStack();
   quickjs.resetStack();
+}
+
+/** Adds the runs of [from, to) that are not as in `base`; what lies beyond `base` is one. */
+function findRuns(
+  memory: Buffer,
+  base: Buffer,
+  from: number,
+  to: number,
+  found: [at: number, end: number][],
+): void {
+  const baseEnd = Math.min(to, from + base.length);
+  let start = -1;
+  for (let at = from; at < baseEnd; at += BLOCK_BYTES) {
+    const end = Math.min(at + BLOCK_BYTES, baseEnd);
+    if (memory.compare(base, at - from, end - from, at, end) === 0) {
+      if (start !== -1) found.push([start, at]);
+      start = -1;
+    } else if (start === -1) start = at;
+  }
+  if (start === -1) start = baseEnd;
+  if (start < to) found.push([start, to]);
 }

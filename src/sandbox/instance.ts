@@ -20,7 +20,14 @@ import { GUEST_MAIN, moduleSource, resolveModule, SDK_PREFIX } from "./guest.ts"
 import { answer, needsRandomness } from "./guest-answers.ts";
 import type { GuestExecution } from "./guest-execution.ts";
 import { EntryMeter } from "./guest-meter.ts";
-import { captureImage, type Image, restoreImage } from "./image.ts";
+import {
+  captureDifference,
+  captureImage,
+  captureWhole,
+  type Image,
+  restoreImage,
+  type WholeImage,
+} from "./image.ts";
 import type { Program } from "./protocol.ts";
 import { HEAP_BASE, MEMORY_BYTES_INITIAL, QuickJs } from "./quickjs.ts";
 
@@ -42,6 +49,8 @@ interface Entries {
 
 /** The image of a guest without a program, from which all others are made. */
 export interface BaseImage {
+  whole: WholeImage;
+  /** No difference from `whole`. */
   image: Image;
   entries: Entries;
   runtime: number;
@@ -130,7 +139,7 @@ export class Instance {
         execution.fail(STALLED_LOADING);
         return { kind: "broken" };
       }
-      return { kind: "image", image: captureImage(quickjs) };
+      return { kind: "image", image: captureDifference(quickjs, this.base.whole) };
     } finally {
       quickjs.frozenAt = null;
       execution.phase = "running";
@@ -328,8 +337,10 @@ function makeBase(quickjs: QuickJs): BaseImage {
     fire: entry("fire"),
   };
   quickjs.free(quickjs.evaluate(`delete globalThis.${GUEST_FUNCTIONS}`, "boot"));
+  const whole = captureWhole(quickjs);
   return {
-    image: captureImage(quickjs),
+    whole,
+    image: captureDifference(quickjs, whole),
     entries,
     runtime: quickjs.runtime,
     context: quickjs.context,

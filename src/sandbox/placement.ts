@@ -15,14 +15,13 @@ export interface Placeable {
  * regular ones are blocked, the spare. Null: nowhere now, and waiting is better than queueing behind
  * an execution that keeps its child busy.
  *
- * `hog` is the child that an execution of the same app keeps busy. Such an app may take another
- * regular child only while a spare is left for the others, and the spare never: its own work queues
- * behind its own work.
+ * `hogging`: an execution of the same app keeps a child busy. Such an app may take another regular
+ * child only while a spare is left for the others, and the spare never.
  */
 export function choosePlace<P extends Placeable>(
   places: Iterable<P>,
   programId: string,
-  hog: P | null,
+  hogging: boolean,
 ): P | null {
   let least: P | null = null;
   let holder: P | null = null;
@@ -34,7 +33,7 @@ export function choosePlace<P extends Placeable>(
     if (least === null || place.load < least.load) least = place;
     if (place.holds(programId) && (holder === null || place.load < holder.load)) holder = place;
   }
-  if (hog !== null && (least === null || spare === null)) return hog.open ? hog : null;
+  if (hogging && (least === null || spare === null)) return null;
   if (least === null) return spare;
   if (holder !== null && holder.load - least.load <= placementImbalanceMax) return holder;
   return least;

@@ -19,21 +19,17 @@ import type { Clock } from "../base/clock.ts";
 import { newId } from "../base/ids.ts";
 import type { Logger } from "../base/log.ts";
 import { PicError } from "../domain/errors.ts";
-import { offenceCpuMs, poolQueueMax, poolTickMs, spareAfterExecutions } from "../domain/limits.ts";
+import { poolQueueMax, poolTickMs, spareAfterExecutions } from "../domain/limits.ts";
 import type { Job, Outcome, PoolOptions, SandboxPool } from "./api.ts";
 import { HostCalls } from "./calls.ts";
 import { FrameError } from "./frames.ts";
-import { PenaltyBox } from "./penalty.ts";
+import { Penalties } from "./penalty.ts";
 import { choosePlace } from "./placement.ts";
-import {
-  type ChildStats,
-  FRAME_CALL,
-  FRAME_DONE,
-  FRAME_NEED,
-  FRAME_STATS,
-  type Program,
-} from "./protocol.ts";
+import { ProgramLoads } from "./program-loads.ts";
+import { type ChildStats, FRAME_CALL, FRAME_DONE, FRAME_NEED, FRAME_STATS } from "./protocol.ts";
+import { FairQueue } from "./queue.ts";
 import type { Seat } from "./seat.ts";
+import { Shares } from "./share.ts";
 import { type LostSeat, STAFF_TIMINGS, Staff, type StaffTimings } from "./staff.ts";
 import { outcomeOfDone, Task } from "./task.ts";
 import { Watch } from "./watch.ts";
@@ -55,9 +51,12 @@ class Pool implements SandboxPool {
   readonly #calls: HostCalls;
   readonly #staff: Staff;
   readonly #watch: Watch;
-  readonly #penalties = new PenaltyBox();
-  readonly #queue: Task[] = [];
-  readonly #loads = new Map<string, Promise<Program>>();
+  readonly #penalties = new Penalties();
+  readonly #shares = new Shares();
+  readonly #queue = new FairQueue();
+  /** What waits for the box. */
+  readonly #boxQueue = new FairQueue();
+  readonly #loads = new ProgramLoads();
   readonly #loading = new Set<Task>();
   readonly #finishing = new Set<Task>();
   #tickTimer: ReturnType<typeof setTimeout> | null = null;
@@ -73,7 +72,7 @@ class Pool implements SandboxPool {
     this.#watch = new Watch({
       log: options.log,
       offence: (task, now) => this.#penalties.punish(task.job.cx.app_id, now),
-      kill: (seat, now) => this.#staff.condemn(seat, now),
+      kill: (seat) => this.#staff.condemn(seat),
       move: (task) => this.#admit(task),
       place: (task) => this.#choose(task),
     });
@@ -93,7 +92,7 @@ class Pool implements SandboxPool {
     return new Promise((resolve, reject) => {
       this.#staff.traffic += 1;
       this.#wake();
-      this.#admit(new Task(job, resolve, reject));
+      this.#admit(new Task(job, this.#shares.of(job.cx.app_id), resolve, reject));
     });
   }
 
@@ -110,7 +109,7 @@ class Pool implements SandboxPool {
     return {
       children: seats.length,
       running: seats.reduce((sum, seat) => sum + seat.load, 0),
-      queued: this.#queue.length + this.#penalties.waiting + this.#loading.size,
+      queued: this.#queue.size + this.#boxQueue.size + this.#loading.size,
       killed: this.#staff.killed,
       private_bytes: seats.map((seat) => seat.privateBytes),
     };
@@ -129,10 +128,10 @@ class Pool implements SandboxPool {
       return true;
     };
     for (const seat of this.#staff.seats) for (const task of seat.running.values()) lost(task);
-    for (const task of [...this.#queue, ...this.#loading]) lost(task);
+    for (const task of this.#loading) lost(task);
     for (const task of this.#finishing) if (task.finished) task.settle(task.finished);
-    this.#penalties.sweep(lost);
-    this.#queue.length = 0;
+    this.#queue.sweep(lost);
+    this.#boxQueue.sweep(lost);
     await this.#staff.stop();
   }
 
@@ -148,27 +147,26 @@ class Pool implements SandboxPool {
       task.settle(task.outcome("timeout"));
       return;
     }
-    if (this.#penalties.holds(task.job.cx.app_id, now)) {
-      if (this.#penalties.waiting >= poolQueueMax) task.settle(task.outcome("sandbox_lost"));
-      else this.#penalties.add(task);
-      this.#serveBox(now);
-      return;
-    }
-    if (this.#queue.length === 0 && this.#place(task, now)) return;
-    if (this.#queue.length >= poolQueueMax) {
+    const { app_id } = task.job.cx;
+    const apart = this.#penalties.holds(app_id, now);
+    if (!apart && !this.#queue.hasApp(app_id) && this.#place(task, now)) return;
+    const queue = apart ? this.#boxQueue : this.#queue;
+    if (queue.size >= poolQueueMax) {
       task.settle(task.outcome("sandbox_lost"));
       return;
     }
-    this.#queue.push(task);
-    this.#staff.maintain(this.#needs());
+    queue.add(task);
+    if (apart) this.#serveBox(now);
+    else this.#staff.maintain(this.#needs());
   }
 
   #choose(task: Task): Seat | null {
-    const hog = this.#watch.hogOf(task.job.cx.app_id);
-    return choosePlace(this.#staff.seats, task.job.program_id, hog);
+    const hogging = this.#watch.hogs(task.job.cx.app_id);
+    return choosePlace(this.#staff.seats, task.job.program_id, hogging);
   }
 
   #place(task: Task, now: number): boolean {
+    if (!task.share.allows(this.#staff.regular)) return false;
     const seat = this.#choose(task);
     if (seat === null) return false;
     this.#begin(task, seat, now);
@@ -189,23 +187,10 @@ class Pool implements SandboxPool {
     }
   }
 
-  /** Loads a program, once for all that wait for it. */
-  #programOf(task: Task): Promise<Program> {
-    const id = task.job.program_id;
-    let load = this.#loads.get(id);
-    if (load === undefined) {
-      load = loadOf(task.job);
-      this.#loads.set(id, load);
-      const done = (): boolean => this.#loads.delete(id);
-      load.then(done, done);
-    }
-    return load;
-  }
-
   /** Loads the program of a task that has no place yet, and then finds it one. */
   #load(task: Task): void {
     this.#loading.add(task);
-    this.#programOf(task).then(
+    this.#loads.of(task.job).then(
       (program) => {
         this.#loading.delete(task);
         task.program = program;
@@ -221,26 +206,30 @@ class Pool implements SandboxPool {
   /** Gives places to what waits. */
   #serve(): void {
     const now = this.#clock.monotonic();
-    while (this.#queue.length > 0) {
-      const task = this.#queue[0] as Task;
-      if (!task.settled) {
-        if (this.#penalties.holds(task.job.cx.app_id, now)) this.#penalties.add(task);
-        else if (!this.#place(task, now)) break;
+    this.#queue.serve((task) => {
+      if (task.settled) return true;
+      if (this.#penalties.holds(task.job.cx.app_id, now)) {
+        this.#boxQueue.add(task);
+        return true;
       }
-      this.#queue.shift();
-    }
+      return this.#place(task, now);
+    });
     this.#serveBox(now);
   }
 
   #serveBox(now: number): void {
-    if (this.#penalties.waiting === 0) return;
+    if (this.#boxQueue.size === 0) return;
     const box = this.#staff.box();
-    while (box?.freeForPenalty) {
-      const task = this.#penalties.take();
-      if (task === null) return;
-      if (!task.settled) this.#begin(task, box, now);
+    if (box === null) {
+      this.#staff.maintain(this.#needs());
+      return;
     }
-    if (box === null) this.#staff.maintain(this.#needs());
+    this.#boxQueue.serve((task) => {
+      if (task.settled) return true;
+      if (!box.freeForPenalty) return false;
+      this.#begin(task, box, now);
+      return true;
+    });
   }
 
   #onFrame(seat: Seat, type: number, execution: number, text: string): void {
@@ -277,7 +266,7 @@ class Pool implements SandboxPool {
     if (JSON.parse(text) !== task.job.program_id) throw new FrameError("a NEED of another program");
     seat.dropped(task.job.program_id);
     const here = (): boolean => seat.running.get(execution) === task && !seat.condemned;
-    this.#programOf(task).then(
+    this.#loads.of(task.job).then(
       (program) => {
         if (here()) seat.teach(program);
       },
@@ -298,17 +287,17 @@ class Pool implements SandboxPool {
       const outcome = outcomeOfDone(text, task);
       seat.release(execution);
       seat.completed += 1;
-      if (isOffence(outcome)) {
-        this.#penalties.punish(task.job.cx.app_id, this.#clock.monotonic());
-      }
+      const now = this.#clock.monotonic();
+      if (task.share.learn(outcome, now)) this.#penalties.punish(task.job.cx.app_id, now);
       this.#finish(task, outcome);
     }
     if (seat.load === 0) this.#staff.emptied(seat);
-    if (this.#queue.length > 0 || this.#penalties.waiting > 0) this.#serve();
+    if (this.#queue.size > 0 || this.#boxQueue.size > 0) this.#serve();
   }
 
   /** Host calls that the handler did not wait for end before the answer leaves. */
   #finish(task: Task, outcome: Outcome): void {
+    task.waits();
     if (task.callsInFlight === 0 || outcome.status !== "success") {
       task.settle(outcome);
       return;
@@ -384,10 +373,8 @@ class Pool implements SandboxPool {
       return task.settled;
     };
     for (const task of this.#loading) if (late(task)) this.#loading.delete(task);
-    for (let at = this.#queue.length - 1; at >= 0; at -= 1) {
-      if (late(this.#queue[at] as Task)) this.#queue.splice(at, 1);
-    }
-    if (this.#penalties.waiting > 0) this.#penalties.sweep(late);
+    if (this.#queue.size > 0) this.#queue.sweep(late);
+    if (this.#boxQueue.size > 0) this.#boxQueue.sweep(late);
     for (const task of this.#finishing) {
       if (now >= task.job.deadline && task.finished !== null) task.settle(task.finished);
       if (task.settled) this.#finishing.delete(task);
@@ -395,7 +382,7 @@ class Pool implements SandboxPool {
   }
 
   #busy(): boolean {
-    if (this.#queue.length > 0 || this.#penalties.waiting > 0) return true;
+    if (this.#queue.size > 0 || this.#boxQueue.size > 0) return true;
     if (this.#loading.size > 0 || this.#finishing.size > 0) return true;
     for (const seat of this.#staff.seats) {
       if (seat.load > 0 || seat.abandoned.size > 0) return true;
@@ -405,25 +392,11 @@ class Pool implements SandboxPool {
 
   #needs(): { box: boolean; spare: boolean; work: boolean } {
     return {
-      box: this.#penalties.waiting > 0,
+      box: this.#boxQueue.size > 0,
       spare: this.#staff.traffic >= spareAfterExecutions || this.#watch.anyBlocked,
-      work: this.#queue.length > 0 || this.#penalties.waiting > 0,
+      work: this.#queue.size > 0 || this.#boxQueue.size > 0,
     };
   }
-}
-
-/** It failed after it had held its neighbours up: as bad as what has to be killed. */
-function isOffence(outcome: Outcome): boolean {
-  if (outcome.status === "success") return false;
-  return outcome.budget === "cpu_ms" || outcome.cpu_ms > offenceCpuMs;
-}
-
-async function loadOf(job: Job): Promise<Program> {
-  const program = await job.loadProgram();
-  if (program.id !== job.program_id) {
-    throw new Error(`program ${program.id} was loaded for ${job.program_id}`);
-  }
-  return program;
 }
 
 function stopped(): PicError {

@@ -30,7 +30,7 @@ export const MEMORY_BYTES_INITIAL = PAGES_INITIAL * PAGE_BYTES;
 /** Memory grows by at least this much, so that a growing script does not grow page by page. */
 const GROWTH_BYTES = 1024 * 1024;
 /** Most frames stay within this part of the C stack; what lies deeper is zeroed when it was touched. */
-const STACK_ZEROED_BYTES = 192 * 1024;
+const STACK_ZEROED_BYTES = guestStackBytes + 16 * 1024;
 const STACK_PROBE_BYTES = 4_096;
 const JOBS_PER_CALL = 1_000;
 /** The random state is looked for in so many bytes of the context. */

@@ -122,7 +122,7 @@ export class Seat implements Placeable {
     const number = this.#nextExecution;
     this.process.send(FRAME_RUN, number, joinPayload(JSON.stringify(header), job.input));
     this.#nextExecution = number + 1;
-    task.sentAt = now;
+    task.sent(now);
     this.running.set(number, task);
     this.sinceRest += 1;
   }
@@ -156,8 +156,7 @@ export class Seat implements Placeable {
   /** Has the child drop a program, once nothing here runs it. */
   forget(programId: string): void {
     if (!this.#programs.has(programId)) return;
-    for (const task of this.running.values()) {
-      if (task.job.program_id !== programId) continue;
+    if (this.#runs(programId)) {
       this.#doomed.add(programId);
       return;
     }
@@ -216,7 +215,15 @@ export class Seat implements Placeable {
     this.#programs.add(program.id);
     this.#doomed.delete(program.id);
     if (this.#programs.size <= childProgramsMax) return;
-    const oldest = this.#programs.values().next().value;
-    if (oldest !== undefined) this.forget(oldest);
+    for (const id of this.#programs) {
+      if (id === program.id || this.#runs(id)) continue;
+      this.forget(id);
+      return;
+    }
+  }
+
+  #runs(programId: string): boolean {
+    for (const task of this.running.values()) if (task.job.program_id === programId) return true;
+    return false;
   }
 }

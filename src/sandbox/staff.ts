@@ -106,6 +106,11 @@ export class Staff {
     return false;
   }
 
+  /** How many children are meant to serve everybody. */
+  get regular(): number {
+    return this.options.children;
+  }
+
   box(): Seat | null {
     return this.#find("box");
   }
@@ -152,7 +157,7 @@ export class Staff {
   }
 
   /** Decided: this child is killed. Its replacement starts in the same moment. */
-  condemn(seat: Seat, _now: number): void {
+  condemn(seat: Seat): void {
     seat.condemned = true;
     this.killed += 1;
     counters.childrenKilled += 1;

@@ -8,6 +8,7 @@ import type { Budget } from "../domain/executions.ts";
 import type { Job, Outcome } from "./api.ts";
 import { FrameError, splitPayload } from "./frames.ts";
 import type { DoneHeader, Program } from "./protocol.ts";
+import type { Share } from "./share.ts";
 
 /** A host call that waits for its turn. */
 export interface WaitingCall {
@@ -36,8 +37,12 @@ export class Task {
   finished: Outcome | null = null;
   settled = false;
 
+  /** It counts in its app's share. */
+  #ahead = false;
+
   constructor(
     readonly job: Job,
+    readonly share: Share,
     private readonly resolve: (outcome: Outcome) => void,
     private readonly reject: (error: unknown) => void,
   ) {}
@@ -45,6 +50,7 @@ export class Task {
   settle(outcome: Outcome): void {
     if (this.settled) return;
     this.settled = true;
+    this.waits();
     this.waitingCalls = [];
     this.resolve(outcome);
   }
@@ -52,12 +58,28 @@ export class Task {
   fail(error: unknown): void {
     if (this.settled) return;
     this.settled = true;
+    this.waits();
     this.waitingCalls = [];
     this.reject(error);
   }
 
+  /** Its RUN was sent. */
+  sent(now: number): void {
+    this.sentAt = now;
+    this.#ahead = true;
+    this.share.ahead += 1;
+  }
+
+  /** It keeps nobody waiting at the moment: it is over, or waits for something itself. */
+  waits(): void {
+    if (!this.#ahead) return;
+    this.#ahead = false;
+    this.share.ahead -= 1;
+  }
+
   /** Forgets what the attempt on the last seat did; only for a task without effects. */
   startOver(): void {
+    this.waits();
     this.attempt += 1;
     this.cancelled = false;
     this.hostCalls = 0;

@@ -9,7 +9,13 @@
  *   and has made no host call moves elsewhere, once. Work of the app that blocks stays.
  */
 import type { Logger } from "../base/log.ts";
-import { childHungMsMax, killGraceMs, poolTickMs, stealAfterMs } from "../domain/limits.ts";
+import {
+  childHungMsMax,
+  killGraceMs,
+  poolTickMs,
+  shareAheadMsMax,
+  stealAfterMs,
+} from "../domain/limits.ts";
 import type { Seat } from "./seat.ts";
 import type { Task } from "./task.ts";
 
@@ -17,7 +23,7 @@ export interface WatchOptions {
   log: Logger;
   /** The task's app is to be kept apart. */
   offence: (task: Task, now: number) => void;
-  kill: (seat: Seat, now: number) => void;
+  kill: (seat: Seat) => void;
   /** Finds a new place for a task that was taken off its seat. */
   move: (task: Task) => void;
   /** Where the task would go now, or null. */
@@ -25,17 +31,15 @@ export interface WatchOptions {
 }
 
 export class Watch {
-  /** App → the child that one of its executions blocks. */
-  readonly #hogs = new Map<string, Seat>();
+  /** Apps with an execution that blocks a child. */
+  readonly #hogs = new Set<string>();
   /** A child is blocked. */
   anyBlocked = false;
 
   constructor(private readonly options: WatchOptions) {}
 
-  hogOf(appId: string): Seat | null {
-    if (this.#hogs.size === 0) return null;
-    const seat = this.#hogs.get(appId);
-    return seat?.blocked && !seat.condemned ? seat : null;
+  hogs(appId: string): boolean {
+    return this.#hogs.size > 0 && this.#hogs.has(appId);
   }
 
   look(seats: ReadonlySet<Seat>, now: number): void {
@@ -46,6 +50,7 @@ export class Watch {
       seat.look(now);
       this.#judgeEntry(seat, now);
     }
+    for (const seat of seats) if (seat.condemned) endLate(seat, now);
     for (const seat of watched) {
       if (!seat.condemned) this.#judgeDeadlines(seat, now);
       if (!seat.condemned && seat.blocked && seat.role !== "box") this.#steal(seat, now);
@@ -71,11 +76,12 @@ export class Watch {
     }
     if (seat.condemned) return;
     this.anyBlocked = true;
-    if (task !== null && seat.role !== "box") this.#hogs.set(task.job.cx.app_id, seat);
+    if (task !== null && seat.role !== "box") this.#hogs.add(task.job.cx.app_id);
   }
 
   #judgeDeadlines(seat: Seat, now: number): void {
     for (const [number, task] of seat.running) {
+      if (!seat.blocked && now >= task.sentAt + shareAheadMsMax) task.waits();
       if (now < task.job.deadline) continue;
       if (!task.cancelled) {
         task.cancelled = true;
@@ -120,7 +126,7 @@ export class Watch {
       if (gone && reason === "cpu_ms") culprit.settle(culprit.outcome("budget_exceeded", "cpu_ms"));
       else if (gone) culprit.settle(culprit.outcome("timeout"));
     }
-    this.options.kill(seat, now);
+    this.options.kill(seat);
   }
 
   /**
@@ -142,6 +148,13 @@ export class Watch {
       task.startOver();
       this.options.move(task);
     }
+  }
+}
+
+/** A killed child that the system is slow to take away must not hold its executions. */
+function endLate(seat: Seat, now: number): void {
+  for (const task of seat.running.values()) {
+    if (now >= task.job.deadline + killGraceMs) task.settle(task.outcome("timeout"));
   }
 }
 

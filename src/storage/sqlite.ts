@@ -19,18 +19,24 @@ import {
   scanQueueMax,
   scanRowsMax,
   txMsMax,
-  walPagesFallback,
   walPagesMax,
   walPagesRestMax,
   walPassesMax,
   writerQueueMax,
 } from "../domain/limits.ts";
 import { sqliteLogsMigrations, sqliteMigrations } from "./migrations.ts";
-import { type Migration, type MigrationSession, migrate } from "./migrator.ts";
+import { type Migration, migrate } from "./migrator.ts";
 import type { Database, Seen, Tx } from "./port.ts";
 import type { Statement } from "./sql.ts";
 import { sql } from "./sql.ts";
 import { SqliteConnection, translate } from "./sqlite-connection.ts";
+import {
+  lockedTransaction,
+  prepareFile,
+  readerPragmas,
+  syncFolder,
+  withPath,
+} from "./sqlite-file.ts";
 import { SqliteScan } from "./sqlite-scan.ts";
 import { GroupSync } from "./sqlite-sync.ts";
 import { SqliteWriter } from "./sqlite-writer.ts";
@@ -68,26 +74,6 @@ export interface SqliteFolder {
   close(): Promise<void>;
 }
 
-/** "PiCl": marks our files, so that a foreign one is never migrated. */
-const applicationId = 0x5069436c;
-
-/**
- * No memory map: a read error of a card would be a SIGBUS. Small caches, for 512 MB machines: the
- * kernel caches the file as well. trusted_schema: a file that somebody prepared runs no function.
- */
-const pragmas = `
-  pragma busy_timeout = 1000;
-  pragma synchronous = normal;
-  pragma foreign_keys = on;
-  pragma recursive_triggers = on;
-  pragma trusted_schema = off;
-  pragma cache_size = -2048;
-  pragma mmap_size = 0;
-  pragma temp_store = memory;
-  pragma journal_size_limit = ${8 * 1024 * 1024};
-  pragma wal_autocheckpoint = ${walPagesFallback};`;
-const readerPragmas = `${pragmas} pragma query_only = on;`;
-
 /** Both databases of a data folder, which must be locked (`lockDataDir`). */
 export async function openSqliteFolder(
   options: Omit<SqliteOptions, "path" | "migrations" | "incrementalVacuum"> & { dir: string },
@@ -122,7 +108,7 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
   try {
     const writer = new SqliteConnection(path);
     opened.push(writer);
-    prepareFile(writer, options);
+    prepareFile(writer, options.incrementalVacuum === true);
     const version = await migrate(
       { label: path, locked: (fn) => lockedTransaction(writer, fn) },
       options.migrations,
@@ -381,63 +367,4 @@ function fdatasync(fd: number): Promise<void> {
   return new Promise((resolve, reject) => {
     fdatasyncCallback(fd, (error) => (error === null ? resolve() : reject(error)));
   });
-}
-
-/** Refuses a file that is not ours before anything in it is changed. */
-function prepareFile(connection: SqliteConnection, options: SqliteOptions): void {
-  const tables = connection.get(
-    sql<{ count: number }>`select count(*) as count from sqlite_schema`,
-  );
-  const id = connection.get(sql<{ application_id: number }>`pragma application_id`);
-  const isEmpty = tables?.count === 0 && id?.application_id === 0;
-  if (!isEmpty && id?.application_id !== applicationId) {
-    throw new PicError("unavailable", "This is a database of another program.");
-  }
-  if (isEmpty) {
-    if (options.incrementalVacuum === true) connection.exec("pragma auto_vacuum = incremental");
-    connection.exec(`pragma application_id = ${applicationId}`);
-  }
-  connection.exec("pragma journal_mode = wal");
-  connection.exec(pragmas);
-}
-
-/** Differs because `begin immediate` is a lock of the whole database. */
-async function lockedTransaction<T>(
-  connection: SqliteConnection,
-  fn: (session: MigrationSession) => Promise<T>,
-): Promise<T> {
-  connection.exec("begin immediate");
-  try {
-    const result = await fn({
-      exec: async (text) => connection.exec(text),
-      all: async (statement) => connection.all(statement),
-      run: async (statement) => connection.run(statement),
-    });
-    connection.exec("commit");
-    return result;
-  } catch (error) {
-    if (connection.raw.inTransaction) connection.exec("rollback");
-    throw error;
-  }
-}
-
-/** A new file survives a power loss only when its folder is synced too. */
-function syncFolder(dir: string): void {
-  const fd = openSync(dir, constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
-}
-
-function withPath(path: string, error: unknown): unknown {
-  const { syscall } = error as { syscall?: unknown };
-  if (error instanceof Error && typeof syscall === "string") {
-    return new PicError("unavailable", `${path}: cannot be used: ${error.message}.`, {
-      cause: error,
-    });
-  }
-  if (!(error instanceof PicError) || error.message.includes(path)) return error;
-  return new PicError(error.code, `${path}: ${error.message}`, { cause: error.details.cause });
 }

@@ -108,7 +108,7 @@ export function setup(routes: readonly string[] = ROUTES, overrides: Overrides =
     get: (target, headers = {}) => exchange(publicPort, plain(target, headers)),
     getAdmin: (target, headers = {}) => exchange(adminPort, plain(target, headers)),
     post: (target, contentType, body) => {
-      const bytes = Buffer.from(body as string);
+      const bytes = typeof body === "string" ? Buffer.from(body) : body;
       const typed = contentType === "" ? {} : { "Content-Type": contentType };
       const head = lines({ Host: "a", ...typed, "Content-Length": String(bytes.length) });
       return exchange(
@@ -188,7 +188,7 @@ export function exchange(
       reject(new Error(`no answer to ${bytes.toString("latin1").slice(0, 80)}`));
     }, 5_000);
     socket.on("data", (chunk) => {
-      chunks.push(chunk);
+      chunks.push(typeof chunk === "string" ? Buffer.from(chunk) : chunk);
       if (
         until === "answer" &&
         isWhole(Buffer.concat(chunks).toString("latin1"), method === "HEAD")
@@ -197,7 +197,7 @@ export function exchange(
     });
     socket.on("close", finish);
     socket.on("error", () => {});
-    socket.write(typeof bytes === "string" ? Buffer.from(bytes, "latin1") : new Uint8Array(bytes));
+    socket.write(typeof bytes === "string" ? Buffer.from(bytes, "latin1") : bytes);
   });
 }
 

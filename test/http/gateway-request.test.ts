@@ -1,8 +1,10 @@
 /** Headers, query and body, as a script gets to see them. */
 import { afterAll, describe, expect, test } from "bun:test";
 import { sessionCookieName as sessionCookie } from "../../src/domain/credentials.ts";
-import { bodyBytesMax } from "../../src/domain/limits.ts";
+import { PicError } from "../../src/domain/errors.ts";
+import { bodyBytesMax, bodySmallBytesMax } from "../../src/domain/limits.ts";
 import type { InvocationRequest } from "../../src/execution/api.ts";
+import { BodyBudget } from "../../src/http/request-body.ts";
 import { GOOD_TOKEN, setup } from "./gateway-fixture.ts";
 
 const pi = setup();
@@ -290,5 +292,23 @@ describe("the body cap", () => {
     expect(reply.status).toBe(413);
     expect(JSON.parse(reply.body).code).toBe("body_too_large");
     expect(pi.started.length).toBe(before);
+  });
+});
+
+describe("large bodies under way", () => {
+  test("are bounded together, small ones always pass, and an end gives the room back", () => {
+    const budget = new BodyBudget(1_000_000);
+    const first = budget.hold();
+    first.grow(600_000);
+    first.grow(600_000);
+    const second = budget.hold();
+    expect(() => second.grow(500_000)).toThrow(PicError);
+    second.grow(bodySmallBytesMax);
+    second.grow(400_000);
+    first[Symbol.dispose]();
+    first[Symbol.dispose]();
+    second.grow(1_000_000);
+    second[Symbol.dispose]();
+    budget.hold().grow(1_000_000);
   });
 });

@@ -2,7 +2,13 @@
  * The routing rules read naively, for comparison: look at every route, keep what fits, sort by the
  * precedence. Shares no code with the table but the reading of patterns.
  */
-import { parseHost, parsePath, type Route } from "../../src/domain/routes.ts";
+import {
+  type HostPattern,
+  type PathPattern,
+  parseHost,
+  parsePath,
+  type Route,
+} from "../../src/domain/routes.ts";
 import type { MatchResult } from "../../src/routing/api.ts";
 
 interface Candidate {
@@ -45,6 +51,23 @@ export function referenceMatch(
   return { kind: "method_not_allowed", allow: [...methods].sort() };
 }
 
+interface Patterns {
+  host: HostPattern;
+  path: PathPattern;
+}
+
+const parsed = new WeakMap<Route, Patterns>();
+
+function patternsOf(route: Route): Patterns {
+  let patterns = parsed.get(route);
+  if (patterns === undefined) {
+    const host = parseHost(route.host, route.host_kind);
+    patterns = { host, path: parsePath(route.path, route.path_kind) };
+    parsed.set(route, patterns);
+  }
+  return patterns;
+}
+
 function methodRank(offered: string, wanted: string): number {
   if (wanted === "HEAD") return ["HEAD", "GET", "ANY"].indexOf(offered);
   return offered === wanted || offered === "ANY" ? 0 : -1;
@@ -62,7 +85,7 @@ function candidate(route: Route, host: string, path: string): Candidate | null {
 }
 
 function fitHost(route: Route, host: string): { order: number[]; taken: string | null } | null {
-  const { kind, name } = parseHost(route.host, route.host_kind);
+  const { kind, name } = patternsOf(route).host;
   if (kind === "any") return { order: [2, 0], taken: null };
   if (kind === "strict") return name === host ? { order: [0, 0], taken: null } : null;
   if (!host.endsWith(`.${name}`)) return null;
@@ -73,7 +96,7 @@ function fitPath(
   route: Route,
   path: string,
 ): { order: number[]; params: Record<string, string>; rest: string } | null {
-  const pattern = parsePath(route.path, route.path_kind);
+  const pattern = patternsOf(route).path;
   if (pattern.kind === "exact") {
     return pattern.literal === path ? { order: [0, 0, 0, 0], params: {}, rest: "" } : null;
   }

@@ -53,7 +53,13 @@ export async function setup(options: SetupOptions = {}): Promise<Bundle> {
   const reply = (call: HostCall, value: unknown): void => {
     const ok = !(value instanceof Error);
     const json = JSON.stringify(
-      ok ? value : { name: value.name, message: value.message, code: (value as never as { code?: string }).code },
+      ok
+        ? value
+        : {
+            name: value.name,
+            message: value.message,
+            code: (value as never as { code?: string }).code,
+          },
     );
     executions.reply(call.execution, { call: call.call, ok, json });
   };
@@ -71,7 +77,12 @@ export async function setup(options: SetupOptions = {}): Promise<Bundle> {
       },
       need: (_, program) => needs.push(program),
     },
-    { enter: () => void (entries += 1), leave: () => {} },
+    {
+      enter: () => {
+        entries += 1;
+      },
+      leave: () => {},
+    },
     (options.image_cache_mb ?? 32) * 1024 * 1024,
   );
   await executions.open();

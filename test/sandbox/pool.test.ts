@@ -493,6 +493,38 @@ describe("a blocked child", () => {
   });
 });
 
+describe("neighbours", () => {
+  test("do not queue behind all that an expensive app has sent", async () => {
+    const { run } = await setup();
+    const costly = { app: "costly", limits: { cpu_ms: 1_000 } };
+    for (let count = 0; count < 8; count += 1) await run([["spin", 25]], costly);
+    const many = Array.from({ length: 12 }, () => run([["spin", 25]], costly));
+    const other = await run([], { app: "other" });
+    expect(other.status).toBe("success");
+    expect(other.tookMs).toBeLessThan(150);
+    for (const outcome of await Promise.all(many)) expect(outcome.status).toBe("success");
+  });
+
+  test("that wait hold no place of their app", async () => {
+    const { run } = await setup();
+    const costly = { app: "costly", limits: { cpu_ms: 1_000 } };
+    for (let count = 0; count < 8; count += 1) await run([["spin", 20]], costly);
+    const from = performance.now();
+    await Promise.all(
+      Array.from({ length: 4 }, () =>
+        run(
+          [
+            ["spin", 20],
+            ["sleep", 400],
+          ],
+          costly,
+        ),
+      ),
+    );
+    expect(performance.now() - from).toBeLessThan(1_200);
+  });
+});
+
 describe("the penalty box", () => {
   test("holds an attacker on a child of its own, and its healthy work still runs", async () => {
     const { pool, run } = await setup();
@@ -628,9 +660,33 @@ describe("stopping", () => {
     expect((await waiting).status).toBe("sandbox_lost");
     expect(childrenOf(process.pid)).toEqual(before);
     const folder = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
-    expect(readdirSync(folder).filter((name) => name.startsWith("picloud-"))).toEqual([]);
+    expect(
+      readdirSync(folder).filter((name) => name.startsWith(`picloud-${process.pid}-`)),
+    ).toEqual([]);
   });
 });
+
+test("children end with a server that is killed, even one in an endless loop", async () => {
+  const parent = Bun.spawn([process.execPath, join(import.meta.dir, "pool-parent.ts")], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  try {
+    const { value } = await parent.stdout.getReader().read();
+    const pids: number[] = JSON.parse(new TextDecoder().decode(value));
+    expect(pids.length).toBe(2);
+    await until("one of them loops", () => pids.some((pid) => isRunning(pid)));
+    for (const pid of pids) expect(alive(pid)).toBe(true);
+    parent.kill("SIGKILL");
+    await until("they have ended", () => !pids.some(alive), 2_000);
+  } finally {
+    parent.kill("SIGKILL");
+  }
+});
+
+/** It is on a processor, not waiting for anything. */
+function isRunning(pid: number): boolean {
+  return /^State:\s+R/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+}
 
 /** Ids of the living processes that `pid` started. */
 function childrenOf(pid: number): number[] {

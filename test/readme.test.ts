@@ -1,0 +1,67 @@
+/** The README and the examples say what is true: the table, the types; test/e2e runs the commands. */
+import { expect, test } from "bun:test";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { withSettings } from "../scripts/readme.ts";
+import { settingRows } from "../src/config.ts";
+import { LIMIT_DEFAULTS } from "../src/domain/limits.ts";
+import { sdkDeclarations } from "../src/sdk/declarations.ts";
+
+const root = resolve(import.meta.dir, "..");
+const readme = readFileSync(`${root}/README.md`, "utf8");
+
+test("the configuration table is the generated one: bun scripts/readme.ts", () => {
+  expect(readme).toBe(withSettings(readme));
+  for (const { name } of settingRows()) expect(readme).toContain(`| \`${name}\` |`);
+});
+
+test("the limits' defaults are the real ones", () => {
+  for (const [name, value] of Object.entries(LIMIT_DEFAULTS)) {
+    expect(readme).toContain(`| \`${name}\` | ${value.toLocaleString("en")} |`);
+  }
+});
+
+test("every file that the README names exists", () => {
+  const links = [...readme.matchAll(/\]\(([^)#:]+)\)/g)].map((match) => match[1] ?? "");
+  expect(links.length).toBeGreaterThan(2);
+  for (const link of links)
+    expect(readFileSync(`${root}/${link}`, "utf8").length).toBeGreaterThan(0);
+});
+
+test("the scripts of the README and the examples fit the SDK's types", () => {
+  const folder = mkdtempSync(join(tmpdir(), "picloud-readme-"));
+  try {
+    const blocks = [...readme.matchAll(/```ts\n([^]*?)```/g)].map((match) => match[1] ?? "");
+    expect(blocks.length).toBeGreaterThan(0);
+    blocks.forEach((text, index) => {
+      writeFileSync(`${folder}/readme-${index}.ts`, text);
+    });
+    for (const file of exampleFiles()) {
+      const name = file.replaceAll("/", "-");
+      writeFileSync(`${folder}/${name}`, readFileSync(`${root}/docs/examples/${file}`, "utf8"));
+    }
+    writeFileSync(`${folder}/picloud.d.ts`, sdkDeclarations());
+    const compilerOptions = { strict: true, noEmit: true, target: "ESNext", module: "ESNext" };
+    const config = {
+      compilerOptions: {
+        ...compilerOptions,
+        moduleResolution: "bundler",
+        lib: ["ESNext"],
+        types: [],
+      },
+    };
+    writeFileSync(`${folder}/tsconfig.json`, JSON.stringify(config));
+    const checked = Bun.spawnSync([process.execPath, "x", "tsc", "-p", folder], { cwd: root });
+    expect(checked.stdout.toString() + checked.stderr.toString()).toBe("");
+    expect(checked.exitCode).toBe(0);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}, 30_000);
+
+function exampleFiles(): string[] {
+  return readdirSync(`${root}/docs/examples`, { recursive: true, encoding: "utf8" }).filter(
+    (file) => file.endsWith(".ts"),
+  );
+}
