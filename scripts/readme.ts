@@ -4,7 +4,7 @@ import { resolve } from "node:path";
 import { settingsMarkdown } from "../src/config.ts";
 
 const readme = resolve(import.meta.dir, "../README.md");
-const place = /(<!-- settings:.*-->\n)[^]*(<!-- \/settings -->)/;
+const place = /(<!-- settings:.*-->\n)[\s\S]*(<!-- \/settings -->)/;
 
 /** The README with the table as it should be. */
 export function withSettings(text: string): string {

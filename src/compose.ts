@@ -8,6 +8,7 @@
 import { version as productVersion } from "../package.json";
 import { createMaintenance } from "./background/maintenance.ts";
 import { systemClock } from "./base/clock.ts";
+import { releaseCodePages } from "./base/code-pages.ts";
 import { newId } from "./base/ids.ts";
 import type { Logger } from "./base/log.ts";
 import { countersSince, snapshotCounters } from "./base/metrics.ts";
@@ -208,6 +209,10 @@ async function startDataPlane(config: Config, log: Logger, storage: Storage, end
     bindings: [createKvBinding({ db, clock })],
     image_cache_mb: config.imageCacheMb,
     command: [...config.command, "sandbox"],
+    onRest: () => {
+      Bun.gc(true);
+      releaseCodePages();
+    },
     clock: systemClock,
     log,
   });

@@ -15,6 +15,8 @@ const exitUsage = 2;
 const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
 /** What stopping may take after the drain, before the process ends regardless. */
 const stopGraceMs = 2_000;
+/** The data folder may be open to others (systemd's is); what we make in it is its owner's alone. */
+const ownerOnly = 0o077;
 
 const [, , role = "", ...args] = process.argv;
 
@@ -55,6 +57,7 @@ async function run(name: string, rest: string[]): Promise<number> {
 }
 
 async function serve(rest: string[]): Promise<number> {
+  process.umask(ownerOnly);
   const loaded = await configure(rest);
   if (loaded === null) return exitUsage;
   const log = await openLog(loaded);
@@ -87,6 +90,7 @@ function announce({ addresses, setup_url }: import("./compose.ts").Started, log:
 }
 
 async function admin(rest: string[]): Promise<number> {
+  process.umask(ownerOnly);
   const [command = "", ...after] = rest;
   if (wantsHelp(rest)) return help("admin reset-password");
   if (command !== "reset-password") {

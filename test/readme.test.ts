@@ -32,7 +32,7 @@ test("every file that the README names exists", () => {
 test("the scripts of the README and the examples fit the SDK's types", () => {
   const folder = mkdtempSync(join(tmpdir(), "picloud-readme-"));
   try {
-    const blocks = [...readme.matchAll(/```ts\n([^]*?)```/g)].map((match) => match[1] ?? "");
+    const blocks = [...readme.matchAll(/```ts\n([\s\S]*?)```/g)].map((match) => match[1] ?? "");
     expect(blocks.length).toBeGreaterThan(0);
     blocks.forEach((text, index) => {
       writeFileSync(`${folder}/readme-${index}.ts`, text);

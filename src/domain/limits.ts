@@ -144,6 +144,9 @@ export const warmUpExecutions = 3_000;
 export const executionsPerCollection = 5_000;
 /** One frame between server and child: the longest response that can be configured, in base64. */
 export const frameBytesMax = 96 * 1024 * 1024;
+/** A child is killed for silence only when it had this much CPU to answer in, or after so long. */
+export const childAnswerCpuMs = 20;
+export const childStarvedMsMax = 1_000;
 /** How often the pool looks at its children, while something runs and only then. */
 export const poolTickMs = 10;
 /** Executions that one child may hold at once, and that may wait for a child at all. */

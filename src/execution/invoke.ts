@@ -164,7 +164,7 @@ function settle(options: InvokerOptions, run: Run, ending: Ending): PicError | n
       duration_ms: endedAt - run.began_at,
       request: input.request,
       outcome,
-      error: outcome?.error == null && failure !== null ? guestError(failure) : null,
+      error: outcome?.error == null && failure !== null ? recordedError(failure, run, outcome) : null,
       abandoned: input.signal?.aborted === true,
     });
   }
@@ -244,8 +244,12 @@ function withExecutionId(failure: PicError, executionId: string): PicError {
   return new PicError(failure.code, failure.message, details);
 }
 
-function guestError({ name, message, code }: PicError): GuestError {
-  return { name, message, stack: "", code };
+/** What the author reads where the script itself said nothing: which limit it was, and how high. */
+function recordedError(failure: PicError, { script }: Run, outcome: Outcome | null): GuestError {
+  const { name, code } = failure;
+  const limit = outcome?.status === "timeout" ? "timeout_ms" : (outcome?.budget ?? null);
+  const why = limit === null ? "" : `: ${limit} is ${script.limits[limit]}`;
+  return { name, message: failure.message + why, stack: "", code };
 }
 
 /** For the record: what the gateway answers to these codes (http/errors.ts decides). */

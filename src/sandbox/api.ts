@@ -41,6 +41,8 @@ export interface PoolOptions {
   image_cache_mb: number;
   /** How a child is started: the executable and its arguments (`[execPath, "sandbox"]`). */
   command: readonly string[];
+  /** Called when the pool has come to rest, and once more when it has let the extra children go. */
+  onRest?: () => void;
 }
 
 export interface SandboxPool {

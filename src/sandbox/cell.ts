@@ -3,12 +3,23 @@
  * and that has no name any more once both have. It lies in memory where the system offers that: a
  * card is not worn by the start of a child.
  */
-import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { childReadyMsMax } from "../domain/limits.ts";
 import { CELL_BYTES, CELL_CPU_MS, CELL_ENTERED, CELL_ENTRIES, CELL_RUNNING } from "./protocol.ts";
 
 const MEMORY_FOLDER = "/dev/shm";
+const FOLDER_PATTERN = /^picloud-cell-\d+-\w{6}$/;
+const STALE_MS = 12 * childReadyMsMax;
 
 export interface Cell {
   /** For the child's command line; of no use after `unlink`. */
@@ -44,8 +55,25 @@ export function createCell(): Cell {
   };
 }
 
+/** Removes what processes left behind that were killed while a child of theirs was starting. */
+export function sweepCells(): void {
+  for (const parent of [MEMORY_FOLDER, tmpdir()]) {
+    try {
+      for (const name of readdirSync(parent)) {
+        if (!FOLDER_PATTERN.test(name)) continue;
+        const folder = join(parent, name);
+        // Nobody's child takes this long to start, in whatever container its parent is.
+        const isOld = Date.now() - statSync(folder).mtimeMs > STALE_MS;
+        if (isOld) rmSync(folder, { recursive: true, force: true });
+      }
+    } catch {
+      // Another's, or gone meanwhile: 64 bytes are not worth a failed start.
+    }
+  }
+}
+
 function makeFolder(): string {
-  const prefix = `picloud-${process.pid}-`;
+  const prefix = `picloud-cell-${process.pid}-`;
   try {
     return mkdtempSync(join(MEMORY_FOLDER, prefix));
   } catch {

@@ -54,11 +54,11 @@ export class ChildExecutions {
   }
 
   /** Makes the instances. Throws when the engine is not the expected one. */
-  async open(): Promise<void> {
+  async open(instances = instancesPerChildMax): Promise<void> {
     const first = await Instance.boot(this.watch, null);
     this.#base = first.base;
     this.#instances.push(first);
-    while (this.#instances.length < instancesPerChildMax) {
+    while (this.#instances.length < instances) {
       this.#instances.push(await Instance.boot(this.watch, first.base));
     }
   }
@@ -282,8 +282,9 @@ export class ChildExecutions {
       this.#instances.push(...this.#instances.splice(this.#instances.indexOf(instance), 1));
       return instance;
     }
+    // Its successor is a millisecond away: no other is put out for that.
     this.#replace(instance);
-    return this.#freeInstance();
+    return null;
   }
 
   #swapOut(instance: Instance): void {

@@ -67,6 +67,8 @@ export class ChildPrograms {
       if (this.#imageBytes <= this.imageBytesMax) break;
       if (other !== id) this.#drop(candidate);
     }
+    // One image that is larger than all that may be kept is made again for each execution.
+    if (this.#imageBytes > this.imageBytesMax) this.#drop(held);
   }
 
   forget(id: string): void {

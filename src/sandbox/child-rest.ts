@@ -3,6 +3,7 @@
  * runs a few thousand executions of its own, so that the first real one meets compiled code (0.3 to
  * 1.6 ms instead of 1 to 8). Warming up goes in slices, and stops as soon as there is work.
  */
+import { releaseCodePages } from "../base/code-pages.ts";
 import { warmUpExecutions } from "../domain/limits.ts";
 import { ChildExecutions } from "./child-executions.ts";
 import type { RunHeader } from "./protocol.ts";
@@ -90,6 +91,7 @@ export class ChildRest {
     }
     if (this.options.busy()) return;
     Bun.gc(true);
+    releaseCodePages();
     this.options.onRested();
   }
 
@@ -105,7 +107,7 @@ export class ChildRest {
       { enter: () => {}, leave: () => {} },
       Number.MAX_SAFE_INTEGER,
     );
-    await executions.open();
+    await executions.open(1);
     executions.addProgram(PROGRAM, 0);
     while (this.#left > 0 && !this.#interrupted && !this.options.busy()) {
       const sliceEnd = performance.now() + SLICE_MS;

@@ -31,8 +31,15 @@ export type CompileAnswer =
   | { end: "memory" }
   | { end: "crashed" };
 
-/** Nothing of ours, and no crash reports to anybody. */
-const CHILD_ENVIRONMENT = { DO_NOT_TRACK: "1", BUN_ENABLE_CRASH_REPORTING: "0" };
+/**
+ * Nothing of ours, and no crash reports to anybody. The kernel ends the child with its server, even
+ * when it is deep in a source and would not notice that its socket has closed.
+ */
+const CHILD_ENVIRONMENT = {
+  DO_NOT_TRACK: "1",
+  BUN_ENABLE_CRASH_REPORTING: "0",
+  BUN_FEATURE_FLAG_NO_ORPHANS: "1",
+};
 
 export class CompileProcess {
   /** Rejects with PicError `unavailable` when the child does not start. */

@@ -33,7 +33,7 @@ const DIGESTS: Readonly<Record<string, "sha1" | "sha256" | "sha384" | "sha512">>
   "SHA-384": "sha384",
   "SHA-512": "sha512",
 };
-const HEX = /^(?:[0-9a-fA-F]{2})*$/;
+const NOT_HEX = /[^0-9a-fA-F]/;
 const BASE64_URL = /^[A-Za-z0-9_-]*={0,2}$/;
 const BASE64 = /^[A-Za-z0-9+/]*={0,2}$/;
 const ASCII_WHITESPACE = /[\t\n\f\r ]+/g;
@@ -100,7 +100,8 @@ function decode(bytes: Buffer, fatal: boolean): string {
 
 function toBytes(text: string, encoding: string): string | Uint8Array {
   if (encoding === "hex") {
-    return HEX.test(text) ? Buffer.from(text, "hex") : refuse("The text is not hexadecimal");
+    const isHex = text.length % 2 === 0 && !NOT_HEX.test(text);
+    return isHex ? Buffer.from(text, "hex") : refuse("The text is not hexadecimal");
   }
   if (encoding === "base64url") {
     const plain = text.replaceAll("+", "-").replaceAll("/", "_");

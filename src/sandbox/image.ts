@@ -7,7 +7,8 @@
  * them were booted alike. A script's image is kept as what differs from the image that every script
  * is loaded into: 16 KB instead of 300 for a small script, for 2 µs more in each restore.
  */
-import { HEAP_BASE, type QuickJs, STATIC_END } from "./quickjs.ts";
+import { type QuickJs, STATIC_END } from "./quickjs.ts";
+import { HEAP_BASE } from "./quickjs-memory.ts";
 
 /** Differences are found block by block: smaller ones save little more and make more runs. */
 const BLOCK_BYTES = 256;

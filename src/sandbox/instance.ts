@@ -29,7 +29,8 @@ import {
   type WholeImage,
 } from "./image.ts";
 import type { Program } from "./protocol.ts";
-import { HEAP_BASE, MEMORY_BYTES_INITIAL, QuickJs } from "./quickjs.ts";
+import { QuickJs } from "./quickjs.ts";
+import { HEAP_BASE, MEMORY_BYTES_INITIAL } from "./quickjs-memory.ts";
 
 const HOST_FUNCTION = "__host";
 const GUEST_FUNCTIONS = "__guest";
@@ -126,7 +127,7 @@ export class Instance {
     this.#place(this.base.image, program);
     const quickjs = this.#quickjs;
     const randomBefore = quickjs.randomState();
-    quickjs.frozenAt = Date.now();
+    quickjs.control.frozenAt = Date.now();
     execution.phase = "loading";
     try {
       this.#enter(execution, entries.load, () => [quickjs.newString(program.entry)]);
@@ -141,7 +142,7 @@ export class Instance {
       }
       return { kind: "image", image: captureDifference(quickjs, this.base.whole) };
     } finally {
-      quickjs.frozenAt = null;
+      quickjs.control.frozenAt = null;
       execution.phase = "running";
     }
   }
@@ -211,8 +212,8 @@ export class Instance {
 
   #enter(execution: GuestExecution, entry: number, values: () => number[]): void {
     const quickjs = this.#quickjs;
-    quickjs.heapEndMax = HEAP_BASE + execution.header.limits.memory_mb * MEGABYTE;
-    quickjs.growthRefused = false;
+    quickjs.control.heapEndMax = HEAP_BASE + execution.header.limits.memory_mb * MEGABYTE;
+    quickjs.control.growthRefused = false;
     this.#current = execution;
     this.watch.enter(execution.id, execution.cpuMs);
     this.#meter.begin(execution.cpuMsLeft);
@@ -235,7 +236,7 @@ export class Instance {
     const quickjs = this.#quickjs;
     const used = quickjs.heapEnd - HEAP_BASE;
     if (used > execution.memoryBytes) execution.memoryBytes = used;
-    if (quickjs.growthRefused || quickjs.heapEnd > quickjs.heapEndMax) {
+    if (quickjs.control.growthRefused || quickjs.heapEnd > quickjs.control.heapEndMax) {
       execution.exceed("memory_mb");
     }
     execution.spend(this.#meter.end());
@@ -248,7 +249,7 @@ export class Instance {
       return;
     }
     this.broken = true;
-    if (!this.#quickjs.growthRefused) console.error("sandbox:", error);
+    if (!this.#quickjs.control.growthRefused) console.error("sandbox:", error);
     execution.fail({ name: "InternalError", message: "the sandbox failed", stack: "" });
   }
 
@@ -256,7 +257,7 @@ export class Instance {
     const execution = this.#current;
     if (execution === null) return false;
     const quickjs = this.#quickjs;
-    if (quickjs.growthRefused || quickjs.heapEnd > quickjs.heapEndMax) {
+    if (quickjs.control.growthRefused || quickjs.heapEnd > quickjs.control.heapEndMax) {
       execution.exceed("memory_mb");
     }
     return this.#mustStop(execution);

@@ -22,6 +22,7 @@ import { PicError } from "../domain/errors.ts";
 import { poolQueueMax, poolTickMs, spareAfterExecutions } from "../domain/limits.ts";
 import type { Job, Outcome, PoolOptions, SandboxPool } from "./api.ts";
 import { HostCalls } from "./calls.ts";
+import { sweepCells } from "./cell.ts";
 import { FrameError } from "./frames.ts";
 import { Penalties } from "./penalty.ts";
 import { choosePlace } from "./placement.ts";
@@ -84,6 +85,7 @@ class Pool implements SandboxPool {
       onOpen: () => this.#serve(),
       onLost: (lost) => this.#onLost(lost),
     });
+    sweepCells();
     this.#staff.maintain(this.#needs());
   }
 

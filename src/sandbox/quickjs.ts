@@ -11,24 +11,15 @@
 import createModule from "@jitl/quickjs-wasmfile-release-sync/emscripten-module";
 import { QuickJSFFI } from "@jitl/quickjs-wasmfile-release-sync/ffi";
 import wasmFile from "@jitl/quickjs-wasmfile-release-sync/wasm" with { type: "file" };
-import { guestStackBytes, memoryCeilingMb } from "../domain/limits.ts";
+import { guestStackBytes } from "../domain/limits.ts";
+import { assertLayout, type ImportFunction, QuickJsMemory, STACK_TOP } from "./quickjs-memory.ts";
 
-/** Static data lies below the C stack, the C stack below the heap. */
-export const STACK_TOP = 5_333_088;
 const STACK_BYTES = 5 * 1024 * 1024;
 export const STATIC_END = STACK_TOP - STACK_BYTES;
-export const HEAP_BASE = STACK_TOP;
 /** Where the allocator keeps the end of the heap, and what it is before there is a runtime. */
 const SBRK_WORD = 86_864;
 const HEAP_END_AT_START = 5_341_184;
 
-const PAGE_BYTES = 65_536;
-/** What the module asks for at least: 16 MiB. */
-const PAGES_INITIAL = 256;
-const PAGES_MAX = Math.ceil((HEAP_BASE + memoryCeilingMb * 1024 * 1024) / PAGE_BYTES) + 1;
-export const MEMORY_BYTES_INITIAL = PAGES_INITIAL * PAGE_BYTES;
-/** Memory grows by at least this much, so that a growing script does not grow page by page. */
-const GROWTH_BYTES = 1024 * 1024;
 /** Most frames stay within this part of the C stack; what lies deeper is zeroed when it was touched. */
 const STACK_ZEROED_BYTES = guestStackBytes + 16 * 1024;
 const STACK_PROBE_BYTES = 4_096;
@@ -55,8 +46,6 @@ interface Glue {
   _free(pointer: number): void;
   callbacks: Record<string, (...args: never[]) => unknown>;
 }
-
-type ImportFunction = (...args: number[]) => number | bigint | undefined;
 
 /** The FFI with its branded pointers as what they are: numbers. */
 type Numeric<F> = {
@@ -89,12 +78,6 @@ async function wasmModule(): Promise<WebAssembly.Module> {
 export class QuickJs {
   readonly runtime: number;
   readonly context: number;
-  /** The heap may not end above this address; growth beyond it is refused. */
-  heapEndMax = HEAP_BASE + memoryCeilingMb * 1024 * 1024;
-  /** Growth was refused since this was last set to false: the guest has met its memory limit. */
-  growthRefused = false;
-  /** Null: the guest's clock runs. A number: it stands at that time (epoch milliseconds). */
-  frozenAt: number | null = null;
   /** Set by whoever enters the guest. */
   host: QuickJsHost = NO_HOST;
 
@@ -110,11 +93,10 @@ export class QuickJs {
   /** Makes an instance with an empty context. Throws when the build is not the expected one. */
   static async boot(): Promise<QuickJs> {
     const module = await wasmModule();
-    const memory = new WebAssembly.Memory({ initial: PAGES_INITIAL, maximum: PAGES_MAX });
-    const control = new MemoryControl(memory);
+    const control = new QuickJsMemory();
     let exports: Record<string, ImportFunction> = {};
     const glue = (await (createModule as unknown as (options: object) => Promise<unknown>)({
-      wasmMemory: memory,
+      wasmMemory: control.memory,
       instantiateWasm(imports: { a: Record<string, ImportFunction> }, done: (i: unknown) => void) {
         control.wrap(imports.a);
         const instance = new WebAssembly.Instance(module, imports as never);
@@ -129,15 +111,18 @@ export class QuickJs {
   private constructor(
     glue: Glue,
     exports: Record<string, ImportFunction>,
-    private readonly control: MemoryControl,
+    /** Growth, its limit, and the clock. */
+    readonly control: QuickJsMemory,
   ) {
     this.#glue = glue;
     this.#exports = exports;
     this.#view = glue.HEAPU8;
     this.#memory = Buffer.from(this.#view.buffer);
     this.ffi = new QuickJSFFI(glue as never) as unknown as Ffi;
-    control.owner = this;
     assertLayout(this.stackPointer === STACK_TOP, "the C stack begins elsewhere");
+    this.#exports[EXPORT_STACK_SET]?.(STACK_TOP - 16);
+    assertLayout(this.stackPointer === STACK_TOP - 16, "the stack pointer is set elsewhere");
+    this.resetStack();
     assertLayout(this.heapEnd === HEAP_END_AT_START, "the heap's end is kept elsewhere");
     this.#glue.callbacks = this.#callbacks();
     this.runtime = this.ffi.QTS_NewRuntime();
@@ -176,16 +161,20 @@ export class QuickJs {
   /** Zeroes what earlier entries left on the C stack. */
   zeroStack(): void {
     const memory = this.memory;
-    const from = STACK_TOP - STACK_ZEROED_BYTES;
-    memory.fill(0, from, STACK_TOP);
-    const probe = memory.subarray(from - STACK_PROBE_BYTES, from);
-    if (probe.compare(ZEROES) !== 0) memory.fill(0, STATIC_END, from);
+    let at = STACK_TOP - STACK_ZEROED_BYTES;
+    memory.fill(0, at, STACK_TOP);
+    if (isZero(memory, at - STACK_PROBE_BYTES)) return;
+    // Somebody went deep, past QuickJS's own limit. Pages that nobody touched are not touched now.
+    for (; at > STATIC_END; at -= STACK_PROBE_BYTES) {
+      const from = Math.max(STATIC_END, at - STACK_PROBE_BYTES);
+      if (!isZero(memory, from)) memory.fill(0, from, at);
+    }
   }
 
   /** Makes the memory at least so large; for putting back a memory that had grown. */
   reserve(bytes: number): void {
     if (bytes <= this.memory.length) return;
-    this.heapEndMax = Math.max(this.heapEndMax, bytes);
+    this.control.heapEndMax = Math.max(this.control.heapEndMax, bytes);
     if (!this.control.resize(bytes)) throw new Error("the sandbox's memory cannot be restored");
   }
 
@@ -368,20 +357,22 @@ export class QuickJs {
   }
 
   #assertClock(): void {
-    this.frozenAt = 86_400_000;
+    this.control.frozenAt = 86_400_000;
     const now = this.evaluate("Date.now()", "boot");
-    assertLayout(this.readNumber(now) === this.frozenAt, "the clock is imported elsewhere");
+    assertLayout(this.readNumber(now) === this.control.frozenAt, "the clock is imported elsewhere");
     this.free(now);
-    this.frozenAt = null;
+    this.control.frozenAt = null;
   }
 }
 
-/** Import and export names of the pinned build (the packager minified them). */
-const IMPORT_RESIZE_HEAP = "k";
-const IMPORT_NOW = "p";
+/** Export names of the pinned build (the packager minified them). */
 const EXPORT_STACK_SET = "Ma";
 const EXPORT_STACK_GET = "Oa";
 const ZEROES = Buffer.alloc(STACK_PROBE_BYTES);
+
+function isZero(memory: Buffer, at: number): boolean {
+  return memory.compare(ZEROES, 0, STACK_PROBE_BYTES, at, at + STACK_PROBE_BYTES) === 0;
+}
 
 const NO_HOST: QuickJsHost = {
   call: () => 0,
@@ -390,52 +381,9 @@ const NO_HOST: QuickJsHost = {
   load: () => null,
 };
 
-/**
- * Stands between the guest's allocator and its memory: the glue would double it at will, we give it
- * what it needs, up to the limit of the execution that runs.
- */
-class MemoryControl {
-  owner: QuickJs | null = null;
-  #resizeHeap: ImportFunction = () => 0;
-  #pagesWanted = 0;
-
-  constructor(private readonly memory: WebAssembly.Memory) {
-    const grow = memory.grow.bind(memory);
-    // The glue passes its own, larger figure; ours was set by `resize`.
-    memory.grow = () => {
-      const pages = this.memory.buffer.byteLength / PAGE_BYTES;
-      return grow(this.#pagesWanted - pages);
-    };
-  }
-
-  wrap(imports: Record<string, ImportFunction>): void {
-    const resizeHeap = imports[IMPORT_RESIZE_HEAP];
-    assertLayout(resizeHeap !== undefined, "there is no import for growth");
-    this.#resizeHeap = resizeHeap as ImportFunction;
-    imports[IMPORT_RESIZE_HEAP] = (bytes = 0) => (this.resize(bytes >>> 0) ? 1 : 0);
-    imports[IMPORT_NOW] = () => this.owner?.frozenAt ?? Date.now();
-  }
-
-  resize(bytes: number): boolean {
-    const owner = this.owner;
-    const max = owner === null ? 0 : Math.min(owner.heapEndMax, PAGES_MAX * PAGE_BYTES);
-    if (bytes > max) {
-      if (owner !== null) owner.growthRefused = true;
-      return false;
-    }
-    const wanted = Math.min(Math.max(bytes, this.memory.buffer.byteLength + GROWTH_BYTES), max);
-    this.#pagesWanted = Math.min(Math.ceil(Math.max(wanted, bytes) / PAGE_BYTES), PAGES_MAX);
-    return Boolean(this.#resizeHeap(bytes));
-  }
-}
-
 function xorshift64(state: bigint): bigint {
   let x = state;
   x ^= x >> 12n;
   x = BigInt.asUintN(64, x ^ (x << 25n));
   return x ^ (x >> 27n);
-}
-
-function assertLayout(condition: boolean, what: string): void {
-  if (!condition) throw new Error(`unexpected build of QuickJS: ${what}`);
 }

@@ -35,9 +35,8 @@ export interface Entry {
   ordinal: number;
   /** When it was first seen, monotonic. */
   since: number;
-  /** The child's CPU at `cpuReadAt`; read only once an entry is conspicuously long. */
+  /** The child's CPU when the entry's limit had passed. */
   cpuMs: number | null;
-  cpuReadAt: number;
 }
 
 export interface Abandoned {
@@ -179,33 +178,28 @@ export class Seat implements Placeable {
     }
     const known = this.entry;
     if (known === null || known.execution !== execution || known.ordinal !== ordinal) {
-      this.entry = { execution, ordinal, since: now, cpuMs: null, cpuReadAt: 0 };
+      this.entry = { execution, ordinal, since: now, cpuMs: null };
       this.blocked = false;
       const task = this.running.get(execution);
       if (task !== undefined) task.entered = true;
     }
   }
 
-  /**
-   * CPU that the execution in `entry` has used, milliseconds. Time in which the system ran somebody
-   * else is not counted: a busy machine must not cost an honest script its life.
-   */
-  entryCpuMs(now: number): number {
-    const { entry } = this;
-    if (entry === null) return 0;
-    const before = this.process.cell.cpuMs();
-    if (entry.cpuMs === null) return before + (now - entry.since);
-    const cpu = mainThreadCpuMs(this.process.pid);
-    if (cpu === null) return before + (now - entry.since);
-    return before + (entry.cpuReadAt - entry.since) + (cpu - entry.cpuMs);
+  /** How long the execution in `entry` has run guest code in all, milliseconds. */
+  ranMs(now: number): number {
+    return this.entry === null ? 0 : this.process.cell.cpuMs() + (now - this.entry.since);
   }
 
-  /** From here on `entryCpuMs` asks the system. */
-  readEntryCpu(now: number): void {
+  /**
+   * CPU that the child has had since this was first asked of this entry. A child that a busy machine
+   * does not let run cannot answer, and must not die for it.
+   */
+  cpuMsSinceAsked(): number {
     const { entry } = this;
-    if (entry === null || entry.cpuMs !== null) return;
-    entry.cpuMs = mainThreadCpuMs(this.process.pid);
-    entry.cpuReadAt = now;
+    const cpuMs = mainThreadCpuMs(this.process.pid);
+    if (entry === null || cpuMs === null) return Number.POSITIVE_INFINITY;
+    entry.cpuMs ??= cpuMs;
+    return cpuMs - entry.cpuMs;
   }
 
   /** Sends a program, unless the child holds it. Throws FrameError. */

@@ -274,10 +274,11 @@ export class Staff {
         { pid, signal: end.signal, exit_code: end.exit_code, error: end.error, output: end.output },
       );
     }
-    if (byItself && seat.completed === 0) this.#failed();
     const oom = this.#wasOutOfMemory(end);
     const blamed = seat.process.cell.running() || seat.brokeProtocol;
     const culprit = byItself ? (seat.running.get(blamed) ?? null) : null;
+    // Whom a guest brought down had started well: that must not slow down anybody's next start.
+    if (byItself && culprit === null && seat.completed === 0) this.#failed();
     this.maintain(this.#needs);
     this.options.onLost({ seat, culprit, out_of_memory: oom });
   }
@@ -340,6 +341,7 @@ export class Staff {
     for (const seat of this.seats) {
       if (seat.process.ready && !seat.condemned && seat.sinceRest > 0) this.#restSeat(seat);
     }
+    this.options.onRest?.();
   }
 
   #letGo(): void {
@@ -348,6 +350,11 @@ export class Staff {
     for (const seat of this.seats) {
       if ((seat.role === "spare" || seat.role === "box") && seat.load === 0) this.#retire(seat);
     }
+    // Once more: what a child compiled under load it gives back only after it has been quiet.
+    for (const seat of this.seats) {
+      if (seat.process.ready && !seat.condemned && seat.role !== "retiring") this.#restSeat(seat);
+    }
+    this.options.onRest?.();
     this.#memoryCheckedAt = 0;
     this.checkMemory(this.options.clock.monotonic());
   }

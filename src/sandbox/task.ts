@@ -87,7 +87,7 @@ export class Task {
     this.waitingCalls = [];
   }
 
-  /** The outcome when the child cannot tell it. */
+  /** The outcome when the child cannot tell it. There is no error: the script itself said nothing. */
   outcome(status: "timeout" | "sandbox_lost" | "budget_exceeded", budget?: Budget): Outcome {
     return {
       status,
@@ -96,7 +96,7 @@ export class Task {
       headers: {},
       body_kind: "none",
       body: "",
-      error: { name: "Error", message: messageOf(status, budget), stack: "" },
+      error: null,
       logs: [],
       logs_dropped: 0,
       cpu_ms: 0,
@@ -130,18 +130,4 @@ export function outcomeOfDone(payload: string, task: Task): Outcome {
     // A cancel that came before the child's turn is the one way to end without having begun.
     entered: task.entered || done.status !== "timeout" || done.cpu_ms > 0 || done.host_calls > 0,
   };
-}
-
-function messageOf(
-  status: "timeout" | "sandbox_lost" | "budget_exceeded",
-  budget?: Budget,
-): string {
-  switch (status) {
-    case "timeout":
-      return "The execution did not end within its time limit.";
-    case "sandbox_lost":
-      return "The sandbox that ran this execution was lost.";
-    case "budget_exceeded":
-      return `The execution exceeded its budget: ${budget ?? "unknown"}.`;
-  }
 }

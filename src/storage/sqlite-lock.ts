@@ -11,6 +11,12 @@ import { accessSync, constants, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { PicError } from "../domain/errors.ts";
 
+/**
+ * The locks that are held. Without this a caller that dropped its lock would lose it at the next garbage
+ * collection, which closes a connection that nothing refers to.
+ */
+const held = new Set<Connection>();
+
 export interface DataDirLock {
   /** May be called twice. */
   release(): void;
@@ -41,8 +47,14 @@ export function lockDataDir(dir: string): DataDirLock {
       ? refused(`Another PiCloud server is using the data folder ${dir}.`, error)
       : refused(`The data folder ${dir} cannot be used: ${reason(error)}.`, error);
   }
-  const held = connection;
-  return { release: () => held.close() };
+  const owned = connection;
+  held.add(owned);
+  return {
+    release() {
+      held.delete(owned);
+      owned.close();
+    },
+  };
 }
 
 function reason(error: unknown): string {

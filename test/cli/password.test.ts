@@ -6,6 +6,7 @@ import { type PasswordInput, PasswordRefused, readNewPassword } from "../../src/
 class FakeInput extends EventEmitter implements PasswordInput {
   isRaw = false;
   wasShown = false;
+  #flows = false;
 
   constructor(
     private readonly typed: string[],
@@ -19,18 +20,22 @@ class FakeInput extends EventEmitter implements PasswordInput {
   }
 
   resume(): void {
-    queueMicrotask(() => {
-      const next = this.typed.shift();
-      if (next === undefined) {
-        this.emit("end");
-        return;
-      }
-      if (this.isTTY && !this.isRaw) this.wasShown = true;
-      this.emit("data", new TextEncoder().encode(next));
-    });
+    this.#flows = true;
+    queueMicrotask(() => this.#flow());
   }
 
-  pause(): void {}
+  pause(): void {
+    this.#flows = false;
+  }
+
+  #flow(): void {
+    while (this.#flows) {
+      const next = this.typed.shift();
+      if (this.isTTY && !this.isRaw) this.wasShown = true;
+      if (next === undefined) this.emit("end");
+      else this.emit("data", new TextEncoder().encode(next));
+    }
+  }
 }
 
 async function read(input: FakeInput): Promise<{ password: string; said: string }> {
@@ -51,9 +56,9 @@ describe("a pipe", () => {
 
   test("is refused when the password is too short or the line has no end in sight", async () => {
     for (const text of ["short\n", "", "x".repeat(300)]) {
-      expect(read(new FakeInput([text], false))).rejects.toThrow("10 to 256 characters");
+      await expect(read(new FakeInput([text], false))).rejects.toThrow("10 to 256 characters");
     }
-    expect(read(new FakeInput(["x".repeat(5_000)], false))).rejects.toThrow("too long");
+    await expect(read(new FakeInput(["x".repeat(5_000)], false))).rejects.toThrow("too long");
   });
 });
 

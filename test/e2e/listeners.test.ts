@@ -86,9 +86,9 @@ describe("a session", () => {
     expect((await create({ origin: server.adminUrl })).status).toBe(201);
     // A program that sends its token itself needs no origin; one that sends a wrong one has no
     // session, whatever cookie comes along.
-    expect((await create({ authorization: "Bearer pcs_wrong", origin: server.adminUrl })).status).toBe(
-      401,
-    );
+    expect(
+      (await create({ authorization: "Bearer pcs_wrong", origin: server.adminUrl })).status,
+    ).toBe(401);
   });
 
   test("ends with a logout, on both listeners at once", async () => {
@@ -103,9 +103,9 @@ describe("a session", () => {
     expect((await get(server.adminUrl, "/auth/me", { cookie })).status).toBe(401);
     const bearer = { authorization: `Bearer ${token}` };
     expect((await get(server.url, "/auth/me", bearer)).status).toBe(401);
-    expect((await fetch(`${server.url}/api/v1/execute/${catchAll}`, { headers: bearer })).status).toBe(
-      401,
-    );
+    expect(
+      (await fetch(`${server.url}/api/v1/execute/${catchAll}`, { headers: bearer })).status,
+    ).toBe(401);
     // Another session of the same account goes on.
     expect(await server.client.auth.me()).toMatchObject({ username: "admin" });
   });
@@ -231,7 +231,9 @@ describe("over a raw socket", () => {
   ])("a reserved path reaches no script, however it is spelled: %s", async (...targets) => {
     for (const target of targets) {
       const reply = await ask(target);
-      expect(`${target} ${reply.headers["x-picloud-execution-id"] ?? "none"}`).toBe(`${target} none`);
+      expect(`${target} ${reply.headers["x-picloud-execution-id"] ?? "none"}`).toBe(
+        `${target} none`,
+      );
       expect([302, 400, 401, 404]).toContain(reply.status);
     }
   });
@@ -246,7 +248,14 @@ describe("over a raw socket", () => {
   });
 
   test("a Host that is missing, doubled or malformed is 400; others are one host", async () => {
-    for (const host of ["", "Host: a\r\nHost: b", "Host: a,b", "Host: a b", "Host: a:x", "Host: %61"]) {
+    for (const host of [
+      "",
+      "Host: a\r\nHost: b",
+      "Host: a,b",
+      "Host: a b",
+      "Host: a:x",
+      "Host: %61",
+    ]) {
       const reply = await send(`GET /x HTTP/1.1${host === "" ? "" : "\r\n"}${host}`);
       expect(`${host} ${reply.status}`).toBe(`${host} 400`);
     }
@@ -283,7 +292,11 @@ describe("while there is no account", () => {
     return new URL(links[0] as string);
   }
 
-  function submit(link: URL, fields: Record<string, string>, origin = link.origin): Promise<Response> {
+  function submit(
+    link: URL,
+    fields: Record<string, string>,
+    origin = link.origin,
+  ): Promise<Response> {
     return fetch(`${link.origin}/admin/setup`, {
       method: "POST",
       headers: { origin, "content-type": "application/x-www-form-urlencoded" },
@@ -317,9 +330,9 @@ describe("while there is no account", () => {
     expect(form.headers.get("referrer-policy")).toBe("no-referrer");
     expect(await form.text()).toContain('name="password"');
     // The public listener has no such page.
-    expect((await fetch(`${first.url}/admin/setup${link.search}`, { redirect: "manual" })).status).toBe(
-      302,
-    );
+    expect(
+      (await fetch(`${first.url}/admin/setup${link.search}`, { redirect: "manual" })).status,
+    ).toBe(302);
     expect((await submit(link, owner, "http://evil.example")).status).toBe(403);
     const short = await submit(link, { username: "ada", password: "short" });
     expect(short.status).toBe(422);
@@ -346,7 +359,9 @@ describe("while there is no account", () => {
     await using fresh = await startServer({ env: none, anonymous: true });
     const token = linkOf(fresh).searchParams.get("token") ?? "";
     const client = new PicClient({ base_url: fresh.url });
-    expect((await refusal(client.auth.setup({ token: "pcsetup_wrong", ...owner }))).status).toBe(403);
+    expect((await refusal(client.auth.setup({ token: "pcsetup_wrong", ...owner }))).status).toBe(
+      403,
+    );
     const short = await refusal(client.auth.setup({ token, username: "ada", password: "short" }));
     expect(short.problem?.errors?.[0]?.path).toBe("password");
     expect((await client.auth.setup({ token, ...owner })).account.role).toBe("owner");

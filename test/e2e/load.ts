@@ -133,7 +133,10 @@ async function count({ server, ledger, signal, wrote, refuse }: Work, name: stri
 /** A counter went backwards: two clients were told the same. */
 class Repeated extends Error {}
 
-async function write({ server, ledger, signal, wrote, refuse }: Work, label: string): Promise<void> {
+async function write(
+  { server, ledger, signal, wrote, refuse }: Work,
+  label: string,
+): Promise<void> {
   const client = new PicClient({ base_url: server.url, token: server.token });
   for (let number = 0; !signal.aborted; number += 1) {
     try {

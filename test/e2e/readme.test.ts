@@ -14,9 +14,9 @@ interface Step {
 const readme = readFileSync(resolve(import.meta.dir, "../../README.md"), "utf8");
 
 function quickStart(): Step[] {
-  const section = readme.match(/## Quick start\n([^]*?)\n## /)?.[1] ?? "";
+  const section = readme.match(/## Quick start\n([\s\S]*?)\n## /)?.[1] ?? "";
   const steps: Step[] = [];
-  for (const [, kind, text = ""] of section.matchAll(/```(sh|json|text)\n([^]*?)```/g)) {
+  for (const [, kind, text = ""] of section.matchAll(/```(sh|json|text)\n([\s\S]*?)```/g)) {
     const last = steps.at(-1);
     if (kind === "sh") steps.push({ commands: text, answer: null });
     else if (last !== undefined) last.answer = text;

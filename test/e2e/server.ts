@@ -6,8 +6,9 @@
  *   await server.client.scripts.create({ … });
  *   await fetch(`${server.url}/hello`);
  *
- * It runs the compiled executable, built first when the sources have changed; PICLOUD_TEST_SOURCE=1
- * runs the sources instead, to save the build while developing.
+ * It runs the compiled executable, built first when the sources have changed. PICLOUD_TEST_SOURCE=1
+ * runs the sources instead, to save the build while developing; PICLOUD_TEST_BINARY names an
+ * executable that is tested as it is.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -74,7 +75,7 @@ const pollMs = 5;
 /** How the server under test is started, without the role. */
 export async function serverCommand(): Promise<string[]> {
   if (process.env.PICLOUD_TEST_SOURCE === "1") return [process.execPath, `${root}/src/main.ts`];
-  return [await build({ target: null })];
+  return [process.env.PICLOUD_TEST_BINARY ?? (await build({ target: null }))];
 }
 
 /** Starts a server and resolves when it answers. Throws StartFailed when it ends before. */

@@ -253,7 +253,7 @@ test("the child has none of our environment, no folder of ours, and goes first w
   }
 });
 
-test("the child ends when the server is killed", async () => {
+test("the child ends when the server is killed, even if it does not react", async () => {
   const server = entry(
     "server",
     `import { createCompiler } from "SANDBOX/compiler.ts";
@@ -268,6 +268,7 @@ test("the child ends when the server is killed", async () => {
   const { value } = await subprocess.stdout.getReader().read();
   const pid = Number(new TextDecoder().decode(value));
   expect(isRunning(pid)).toBe(true);
+  process.kill(pid, "SIGSTOP");
   subprocess.kill("SIGKILL");
   await subprocess.exited;
   await until(() => !isRunning(pid), "the child ends with its server");

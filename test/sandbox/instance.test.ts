@@ -187,16 +187,22 @@ describe("modules", () => {
   });
 
   test("may be called like the SDK's parts, and an entry like the SDK", async () => {
-    const { run, executions } = await setup();
+    const { run } = await setup();
     const done = await run('import { log } from "log"; export default () => log', {
       modules: { log: "export const log = 1" },
     });
     expect(done.value).toBe(1);
-    const program = makeProgram("");
+  });
+
+  test("may have an entry that is called like the SDK", async () => {
+    const { executions, run } = await setup();
+    const source = 'import { log } from "picloud"; export default () => typeof log.info';
+    const { id } = makeProgram(source);
     executions.addProgram(
-      { ...program, entry: "picloud", modules: { picloud: handler("return 1") } },
+      { id, app_id: "app", entry: "picloud", modules: { picloud: source } },
       10,
     );
+    expect((await run(source)).value).toBe("function");
   });
 
   test("need a function as the entry's default export", async () => {
@@ -417,11 +423,13 @@ describe("limits", () => {
       );
     expect(await run(fill(1), { limits: { memory_mb: 3 } })).toMatchObject({ value: 1 });
     expect(await run(fill(4), { limits: { memory_mb: 3 } })).toMatchObject({ budget: "memory_mb" });
-    expect(await run(fill(60), { limits: { memory_mb: 64 } })).toMatchObject({ value: 60 });
-    expect(await run(fill(64), { limits: { memory_mb: 64 } })).toMatchObject({
+    expect(await run(fill(60), { limits: { memory_mb: 64, cpu_ms: 20_000 } })).toMatchObject({
+      value: 60,
+    });
+    expect(await run(fill(64), { limits: { memory_mb: 64, cpu_ms: 20_000 } })).toMatchObject({
       budget: "memory_mb",
     });
-    expect(await run(fill(25))).toMatchObject({ value: 25 });
+    expect(await run(fill(25), { limits: { cpu_ms: 20_000 } })).toMatchObject({ value: 25 });
   });
 });
 

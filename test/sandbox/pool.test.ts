@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from "bun:test";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
@@ -8,6 +8,7 @@ import type { Binding, BindingContext } from "../../src/domain/bindings.ts";
 import { PicError } from "../../src/domain/errors.ts";
 import { killGraceMs, LIMIT_DEFAULTS, type ScriptLimits } from "../../src/domain/limits.ts";
 import type { Job, Outcome, SandboxPool } from "../../src/sandbox/api.ts";
+import { sweepCells } from "../../src/sandbox/cell.ts";
 import { createSandboxPool, type SandboxPoolOptions } from "../../src/sandbox/pool.ts";
 import type { Step } from "./pool-child.ts";
 
@@ -440,6 +441,15 @@ describe("a lost child", () => {
     expect((await victim).status).toBe("sandbox_lost");
   });
 
+  test("is replaced at once, however often guests bring it down", async () => {
+    const { run } = await setup();
+    for (let round = 0; round < 12; round += 1) {
+      const outcome = await run([["crash", 1]], { app: `app-${round % 3}` });
+      expect(outcome.status).toBe("sandbox_lost");
+      expect(outcome.tookMs).toBeLessThan(1_500);
+    }
+  });
+
   test("that breaks the protocol is replaced", async () => {
     const { pool, run } = await setup();
     await pool.ready();
@@ -661,9 +671,23 @@ describe("stopping", () => {
     expect(childrenOf(process.pid)).toEqual(before);
     const folder = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
     expect(
-      readdirSync(folder).filter((name) => name.startsWith(`picloud-${process.pid}-`)),
+      readdirSync(folder).filter((name) => name.startsWith(`picloud-cell-${process.pid}-`)),
     ).toEqual([]);
   });
+});
+
+test("what a killed server left behind is swept, what another starts with is not", () => {
+  const folder = existsSync("/dev/shm") ? "/dev/shm" : tmpdir();
+  const stale = mkdtempSync(join(folder, "picloud-cell-1-"));
+  const fresh = mkdtempSync(join(folder, "picloud-cell-2-"));
+  try {
+    utimesSync(stale, 1_000, 1_000);
+    sweepCells();
+    expect([existsSync(stale), existsSync(fresh)]).toEqual([false, true]);
+  } finally {
+    rmSync(stale, { recursive: true, force: true });
+    rmSync(fresh, { recursive: true, force: true });
+  }
 });
 
 test("children end with a server that is killed, even one in an endless loop", async () => {

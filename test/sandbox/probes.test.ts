@@ -7,7 +7,8 @@ import {
   imageBytes,
   restoreImage,
 } from "../../src/sandbox/image.ts";
-import { HEAP_BASE, QuickJs, STATIC_END } from "../../src/sandbox/quickjs.ts";
+import { QuickJs, STATIC_END } from "../../src/sandbox/quickjs.ts";
+import { HEAP_BASE } from "../../src/sandbox/quickjs-memory.ts";
 import { type Bundle, handler, setup } from "./child-setup.ts";
 
 const MARK = "SECRET-7f3a9c";

@@ -62,7 +62,7 @@ test("a migration that fails halfway leaves nothing of itself, and may be correc
 
 test("a process that is killed inside a migration leaves nothing of it", async () => {
   await (await open(one)).close();
-  const child = Bun.spawn(
+  await using child = Bun.spawn(
     [process.execPath, join(import.meta.dir, "migration-victim.ts"), folder.path],
     { stdout: "pipe", stderr: "inherit", env: { PATH: process.env.PATH ?? "" } },
   );

@@ -33,11 +33,14 @@ async function writeUntilKilled(
   acknowledged: Map<number, number>,
   lines: number,
 ): Promise<void> {
-  const child = Bun.spawn([process.execPath, join(import.meta.dir, "crash-writer.ts"), path], {
-    stdout: "pipe",
-    stderr: "inherit",
-    env: { PATH: process.env.PATH ?? "" },
-  });
+  await using child = Bun.spawn(
+    [process.execPath, join(import.meta.dir, "crash-writer.ts"), path],
+    {
+      stdout: "pipe",
+      stderr: "inherit",
+      env: { PATH: process.env.PATH ?? "" },
+    },
+  );
   let text = "";
   let seen = 0;
   const decoder = new TextDecoder();

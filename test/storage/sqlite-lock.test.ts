@@ -21,8 +21,8 @@ test("a second server on one folder is refused with a message that says so", () 
   again.release();
 });
 
-test("the lock vanishes with a process that is killed", async () => {
-  const holder = Bun.spawn(
+test("the lock is held until its process is killed, and vanishes with it", async () => {
+  await using holder = Bun.spawn(
     [process.execPath, join(import.meta.dir, "lock-holder.ts"), folder.path],
     { stdout: "pipe", stderr: "inherit", env: { PATH: process.env.PATH ?? "" } },
   );
