@@ -26,13 +26,15 @@ const ENTRIES = ["src/main.ts", "src/storage/sqlite-thread.ts"];
 
 /**
  * Bytecode needs ESM; the executable must not read .env or bunfig.toml (with its preload) from
- * whatever folder it is started in. An inline source map makes stack traces name our own lines.
+ * whatever folder it is started in. An inline source map makes stack traces name our own lines. With
+ * splitting a role loads the code of that role alone: 2 MB less in the idle server.
  */
 const FLAGS = [
   "--compile",
   "--minify",
   "--bytecode",
   "--format=esm",
+  "--splitting",
   "--sourcemap=inline",
   "--no-compile-autoload-dotenv",
   "--no-compile-autoload-bunfig",

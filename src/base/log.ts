@@ -1,6 +1,9 @@
 /**
  * The server's own log: one line a record, JSON, or aligned text on a terminal. Never holds a
  * credential: callers pass fields, not requests.
+ *
+ * Fields hold what strangers sent (a username, a script's name). Nothing of it may begin a line, move
+ * the cursor or turn the text around: such characters are written as escapes.
  */
 export type LogLevel = "debug" | "info" | "warn" | "error";
 export type LogFields = Record<string, unknown>;
@@ -31,8 +34,8 @@ export function createLogger(options: LoggerOptions, fixed: LogFields = {}): Log
     const at = new Date(options.now()).toISOString();
     options.write(
       options.format === "json"
-        ? `${JSON.stringify({ at, level, message, ...plain(all) })}\n`
-        : `\x1b[90m${at.slice(11, 23)}\x1b[0m \x1b[${COLOUR[level]}m${level.padEnd(5)}\x1b[0m ${message}${pretty(all)}\n`,
+        ? `${visible(JSON.stringify({ at, level, message, ...plain(all) }))}\n`
+        : `\x1b[90m${at.slice(11, 23)}\x1b[0m \x1b[${COLOUR[level]}m${level.padEnd(5)}\x1b[0m ${visible(message)}${pretty(all)}\n`,
     );
   };
   return {
@@ -69,8 +72,28 @@ function plainValue(value: unknown): unknown {
 function pretty(fields: LogFields): string {
   return Object.entries(fields)
     .map(([name, value]) => {
-      if (value instanceof Error) return `\n${value.stack ?? value.message}`;
-      return ` \x1b[90m${name}=\x1b[0m${typeof value === "string" ? value : JSON.stringify(plainValue(value))}`;
+      if (value instanceof Error) return indented(value.stack ?? value.message);
+      const text = typeof value === "string" ? value : JSON.stringify(plainValue(value));
+      return ` \x1b[90m${name}=\x1b[0m${visible(text ?? "undefined")}`;
     })
     .join("");
+}
+
+/** Lines of their own, which cannot be taken for records. */
+function indented(text: string): string {
+  return text
+    .split("\n")
+    .map((line) => `\n    ${visible(line)}`)
+    .join("");
+}
+
+/** Control characters of both sets, line separators, and the marks that reorder text. */
+const INVISIBLE = /[\p{Cc}\p{Zl}\p{Zp}\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
+
+/** JSON escapes some of these itself; the rest are escaped alike, so that it stays JSON. */
+function visible(text: string): string {
+  return text.replace(
+    INVISIBLE,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 }

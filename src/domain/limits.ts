@@ -64,6 +64,12 @@ export const bodySmallBytesMax = 64 * 1024;
 export const bodiesHeldBytesMax = 48 * 1024 * 1024;
 /** What a caller is told to wait when it is full. */
 export const bodiesRetryAfterS = 2;
+/** Fields of one form, files included: each of them costs a hundred times its three bytes. */
+export const bodyFormFieldsMax = 10_000;
+/** Deeper JSON is refused in a large body; a guest can read a tenth of it. */
+export const bodyJsonDepthMax = 10_000;
+/** So much of a large JSON body is checked between two turns of the event loop. */
+export const bodyJsonSliceChars = 256 * 1024;
 /** Host headers whose meaning is remembered, so that the hot path parses none. */
 export const hostsRememberedMax = 1_024;
 export const requestIdCharsMax = 128;
@@ -84,6 +90,7 @@ export const hostCharsMax = 253;
 export const routeSegmentsMax = 32;
 export const routeHostLabelsMax = 16;
 export const routeParamNameCharsMax = 64;
+export const usernameCharsMax = 64;
 export const usernamePattern = /^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$/;
 export const passwordCharsMin = 10;
 export const passwordCharsMax = 256;
@@ -120,8 +127,22 @@ export const memoryCeilingMb = 64;
 export const guestStackBytes = 128 * 1024;
 /** Sandboxes that one child keeps; further suspended executions are swapped out. */
 export const instancesPerChildMax = 3;
-/** Memory of swapped-out executions in one child; above it no further one is started. */
+/**
+ * Where replies usually come this soon, an execution keeps its instance for so long while it waits:
+ * swapping copies some 300 KB out and in again.
+ */
+export const swapAfterMs = 2;
+/** How long an execution may keep its instance while others wait for one. */
+export const turnMsMax = 8;
+/**
+ * Memory of swapped-out executions in one child. Above it only apps that hold next to nothing of it
+ * begin further ones; above the limit the largest of the app that holds most is ended.
+ */
 export const suspendedBytesMax = 64 * 1024 * 1024;
+export const suspendedSmallBytesMax = 4 * 1024 * 1024;
+export const suspendedBytesLimit = 128 * 1024 * 1024;
+/** Buffers that are kept for the next execution to be swapped out. */
+export const suspendedFreeBytesMax = 8 * 1024 * 1024;
 /** Sources of programs that one child keeps, to make images of; beyond it asks for them again. */
 export const programSourceBytesMax = 32 * 1024 * 1024;
 /** Timers one execution may have at a time. */

@@ -164,7 +164,8 @@ function settle(options: InvokerOptions, run: Run, ending: Ending): PicError | n
       duration_ms: endedAt - run.began_at,
       request: input.request,
       outcome,
-      error: outcome?.error == null && failure !== null ? recordedError(failure, run, outcome) : null,
+      error:
+        outcome?.error == null && failure !== null ? recordedError(failure, run, outcome) : null,
       abandoned: input.signal?.aborted === true,
     });
   }

@@ -17,8 +17,10 @@ import {
   bodiesHeldBytesMax,
   bodiesRetryAfterS,
   bodyBytesMax,
+  bodyFormFieldsMax,
   bodySmallBytesMax,
 } from "../domain/limits.ts";
+import { isJson } from "./json-check.ts";
 
 export interface GuestBody {
   body_json: string;
@@ -87,7 +89,7 @@ export async function readGuestBody(request: Request, hold: BodyHold): Promise<G
   if (encoding !== null && encoding.toLowerCase() !== "identity") return binary(bytes);
   const end = contentType.indexOf(";");
   const type = (end === -1 ? contentType : contentType.slice(0, end)).trim().toLowerCase();
-  if (JSON_TYPE.test(type)) return { body_json: jsonText(bytes, contentType), body_base64: null };
+  if (JSON_TYPE.test(type)) return json(bytes, contentType);
   if (type === "application/x-www-form-urlencoded") return form(bytes, contentType);
   if (type === "multipart/form-data") return multipart(bytes, contentType);
   const text = TEXT_TYPE.test(type) ? decode(bytes, contentType) : null;
@@ -138,25 +140,45 @@ async function readChunks(
   return chunks.length === 1 ? (chunks[0] as Uint8Array) : Buffer.concat(chunks, bytes);
 }
 
-function jsonText(bytes: Uint8Array, contentType: string): string {
+async function json(bytes: Uint8Array, contentType: string): Promise<GuestBody> {
   const text = decode(bytes, contentType);
   if (text === null) throw malformed("The body is not valid UTF-8");
+  const isValid = text.length <= bodySmallBytesMax ? isSmallJson(text) : await isJson(text);
+  // Too deep to be parsed counts as malformed, too.
+  if (!isValid) throw malformed("The body is not valid JSON");
+  return { body_json: text, body_base64: null };
+}
+
+/** What JSON.parse makes is thrown away: quickest for a small text, and ruinous for a large one. */
+function isSmallJson(text: string): boolean {
   try {
     JSON.parse(text);
+    return true;
   } catch {
-    // Too deep to be parsed counts as malformed, too.
-    throw malformed("The body is not valid JSON");
+    return false;
   }
-  return text;
 }
 
 function form(bytes: Uint8Array, contentType: string): GuestBody {
   const text = decode(bytes, contentType);
   if (text === null) throw malformed("The form is not valid UTF-8");
+  refuseManyFields(text.matchAll(/&/g));
   return gathered(new URLSearchParams(text));
 }
 
+/** Throws PicError `malformed_request` before any field is made into an object. */
+function refuseManyFields(marks: Iterator<unknown>): void {
+  for (let count = 0; marks.next().done !== true; count += 1) {
+    if (count < bodyFormFieldsMax) continue;
+    throw malformed(`The form has more than ${bodyFormFieldsMax} fields`);
+  }
+}
+
 async function multipart(bytes: Uint8Array, contentType: string): Promise<GuestBody> {
+  const { buffer, byteOffset, byteLength } = bytes;
+  const text = Buffer.from(buffer, byteOffset, byteLength).toString("latin1");
+  // A part without this header has no name, and is no field.
+  refuseManyFields(text.matchAll(/content-disposition/gi));
   const fields: [string, unknown][] = [];
   try {
     const parts = await new Response(new Blob([bytes as Uint8Array<ArrayBuffer>]), {

@@ -5,12 +5,13 @@
  * one thread), suspended in an instance, or swapped out. A reply or a timer brings it back. Nothing
  * is known of an execution after its DONE: what still arrives for it is dropped.
  */
-import { instancesPerChildMax, suspendedBytesMax } from "../domain/limits.ts";
+import { instancesPerChildMax, swapAfterMs, turnMsMax } from "../domain/limits.ts";
 import { ChildPrograms, type Loaded } from "./child-programs.ts";
 import { GuestExecution } from "./guest-execution.ts";
 import { type Image, imageBytes } from "./image.ts";
 import { type BaseImage, type EntryWatch, Instance } from "./instance.ts";
 import type { DoneHeader, Program, RunHeader } from "./protocol.ts";
+import { Suspended } from "./suspended.ts";
 
 /** Where the executions' words go. */
 export interface ChildOutput {
@@ -25,11 +26,16 @@ interface Slot {
   program: Program | null;
   /** The handler was called. */
   begun: boolean;
+  /** Its newest host call, on the monotonic clock. */
+  calledAt: number;
   instance: Instance | null;
   swapped: Image | null;
   timers: Map<number, ReturnType<typeof setTimeout>>;
   expiry: ReturnType<typeof setTimeout> | null;
 }
+
+/** How much one reply moves the average. */
+const REPLY_WEIGHT = 1 / 16;
 
 export class ChildExecutions {
   readonly programs: ChildPrograms;
@@ -42,7 +48,13 @@ export class ChildExecutions {
   /** To go on as soon as there is an instance again: these were all given up at once. */
   readonly #resumes: (() => void)[] = [];
   #base: BaseImage | null = null;
-  #swappedBytes = 0;
+  #pumping = false;
+  /** How long a reply takes, a moving average. */
+  #replyMs = 0;
+  #pumpTimer: ReturnType<typeof setTimeout> | null = null;
+  readonly #suspended = new Suspended();
+  /** Swapped out for the last time: that cost what was left of their CPU. */
+  readonly #exhausted: Slot[] = [];
   #releasedBytes = 0;
 
   constructor(
@@ -79,7 +91,7 @@ export class ChildExecutions {
     for (const slot of this.#slots.values()) {
       if (slot.program === null && slot.execution.header.program === program.id) {
         slot.program = program;
-        this.#begin(slot);
+        this.#enqueue(slot);
       }
     }
   }
@@ -94,13 +106,14 @@ export class ChildExecutions {
       return;
     }
     slot.program = held.program;
-    this.#begin(slot);
+    this.#enqueue(slot);
   }
 
   /** The answer to a host call. Nobody waits for it: it is dropped. */
   reply(id: number, reply: { call: number; ok: boolean; json: string }): void {
     const slot = this.#slots.get(id);
     if (slot === undefined || !slot.execution.acceptReply(reply.call)) return;
+    this.#replyMs += (performance.now() - slot.calledAt - this.#replyMs) * REPLY_WEIGHT;
     this.#resume(slot, (instance) => instance.settle(slot.execution, reply));
   }
 
@@ -115,12 +128,16 @@ export class ChildExecutions {
     const slot: Slot = {
       program: null,
       begun: false,
+      calledAt: 0,
       instance: null,
       swapped: null,
       timers: new Map(),
       expiry: null,
       execution: new GuestExecution(id, header, input, performance.now() + header.timeout_ms, {
-        hostCall: (call, name, args) => this.output.call(id, call, name, args),
+        hostCall: (call, name, args) => {
+          slot.calledAt = performance.now();
+          this.output.call(id, call, name, args);
+        },
         setTimer: (timer, ms) => {
           slot.timers.set(
             timer,
@@ -137,15 +154,18 @@ export class ChildExecutions {
     return slot;
   }
 
+  /** In turn: whoever came first begins first. */
+  #enqueue(slot: Slot): void {
+    this.#starts.push(slot);
+    this.#pump();
+    if (!slot.begun && this.#slots.has(slot.execution.id)) this.#arm(slot);
+  }
+
   #begin(slot: Slot): void {
     const { execution, program } = slot;
     if (program === null || !this.#slots.has(execution.id)) return;
-    const instance = this.#swappedBytes > suspendedBytesMax ? null : this.#freeInstance();
-    if (instance === null) {
-      this.#starts.push(slot);
-      this.#arm(slot);
-      return;
-    }
+    const instance = this.#freeInstance();
+    if (instance === null) throw new Error("an execution began without an instance");
     const loaded = this.programs.use(program.id)?.loaded ?? this.#load(slot, instance, program);
     slot.instance = instance;
     if (loaded === null) {
@@ -180,7 +200,7 @@ export class ChildExecutions {
       this.#resumes.push(() => this.#resume(slot, enter));
       return;
     }
-    enter(instance);
+    if (!slot.execution.ended) enter(instance);
     this.#advance(slot);
   }
 
@@ -194,6 +214,30 @@ export class ChildExecutions {
     if (!execution.finished && !execution.waits) execution.fail(NEVER);
     if (execution.finished) this.#finish(slot);
     else this.#arm(slot);
+    this.#relieve();
+  }
+
+  /** Ends what has waited for the last time, and what takes more memory than there is for waiting. */
+  #relieve(): void {
+    for (const slot of this.#exhausted.splice(0)) this.#finish(slot);
+    for (let app = this.#suspended.excess; app !== null; app = this.#suspended.excess) {
+      const largest = this.#largestOf(app);
+      if (largest === null) return;
+      largest.execution.exceed("memory_mb");
+      this.#finish(largest);
+    }
+  }
+
+  #largestOf(appId: string): Slot | null {
+    let largest: Slot | null = null;
+    let bytes = 0;
+    for (const slot of this.#slots.values()) {
+      if (slot.swapped === null || slot.program?.app_id !== appId) continue;
+      if (imageBytes(slot.swapped) <= bytes) continue;
+      largest = slot;
+      bytes = imageBytes(slot.swapped);
+    }
+    return largest;
   }
 
   #onTimer(slot: Slot, timer: number): void {
@@ -214,14 +258,13 @@ export class ChildExecutions {
     if (!this.#slots.delete(execution.id)) return;
     if (slot.expiry !== null) clearTimeout(slot.expiry);
     for (const timer of slot.timers.values()) clearTimeout(timer);
-    if (slot.swapped !== null) this.#swappedBytes -= imageBytes(slot.swapped);
-    slot.swapped = null;
+    if (slot.swapped !== null) this.#unsuspend(slot, slot.swapped);
     slot.instance = null;
     if (instance !== null) this.#release(instance);
     const { header, body } = execution.done();
     this.completed += 1;
     this.output.done(execution.id, header, body);
-    if (this.#starts.length > 0) this.#pump();
+    if (this.#starts.length > 0 || this.#resumes.length > 0) this.#pump();
   }
 
   /** An instance whose execution is over: kept, unless it has grown or failed. */
@@ -248,40 +291,63 @@ export class ChildExecutions {
     );
   }
 
+  /** Lets what waits for an instance go on, as far as there are instances. */
   #pump(): void {
-    while (this.#resumes.length > 0 && this.#instances.length > 0) this.#resumes.shift()?.();
-    while (
-      this.#starts.length > 0 &&
-      this.#instances.length > 0 &&
-      this.#swappedBytes <= suspendedBytesMax
-    ) {
-      const slot = this.#starts.shift();
-      if (slot !== undefined) this.#begin(slot);
+    if (this.#pumping) return;
+    this.#pumping = true;
+    while (this.#resumes.length > 0 && this.#freeInstance() !== null) this.#resumes.shift()?.();
+    for (let at = this.#nextStart(); at !== -1 && this.#freeInstance() !== null; ) {
+      for (const slot of this.#starts.splice(at, 1)) this.#begin(slot);
+      at = this.#nextStart();
     }
+    this.#pumping = false;
+  }
+
+  /** Who came first, of those whose app may begin one more; -1 for nobody. */
+  #nextStart(): number {
+    return this.#starts.findIndex(({ program }) => this.#suspended.admits(program?.app_id ?? ""));
+  }
+
+  #pumpLater(ms: number): void {
+    this.#pumpTimer ??= setTimeout(() => {
+      this.#pumpTimer = null;
+      this.#pump();
+    }, ms);
   }
 
   #swapIn(slot: Slot): Instance | null {
     const { swapped, program, execution } = slot;
     const instance = this.#freeInstance();
     if (instance === null || swapped === null || program === null) return null;
-    slot.swapped = null;
     slot.instance = instance;
-    this.#swappedBytes -= imageBytes(swapped);
     instance.swapIn(execution, program, swapped);
+    this.#unsuspend(slot, swapped);
     return instance;
   }
 
-  /** An empty instance; the one that was entered longest ago is swapped out for it. */
+  /**
+   * An empty instance, or one whose execution has waited for long enough to be swapped out, or has had
+   * its turn: three that come back every millisecond must not keep all others out. Null when there is
+   * none yet: then the instances are looked at again as soon as one may be taken.
+   */
   #freeInstance(): Instance | null {
-    const empty = this.#instances.find((instance) => instance.resident === null);
-    if (empty !== undefined) return empty;
-    const instance = this.#instances.find((candidate) => !candidate.grown) ?? this.#instances[0];
-    if (instance === undefined) return null;
-    this.#swapOut(instance);
-    if (!instance.grown) {
-      this.#instances.push(...this.#instances.splice(this.#instances.indexOf(instance), 1));
-      return instance;
+    let instance: Instance | undefined;
+    let freeAt = Number.POSITIVE_INFINITY;
+    for (const candidate of this.#instances) {
+      if (candidate.resident === null) return candidate;
+      const at = Math.min(candidate.leftAt + swapAfterMs, candidate.placedAt + turnMsMax);
+      if (at >= freeAt) continue;
+      instance = candidate;
+      freeAt = at;
     }
+    if (instance === undefined) return null;
+    const ms = freeAt - performance.now();
+    if (ms > 0 && this.#replyMs < swapAfterMs) {
+      this.#pumpLater(ms);
+      return null;
+    }
+    this.#swapOut(instance);
+    if (!instance.grown) return instance;
     // Its successor is a millisecond away: no other is put out for that.
     this.#replace(instance);
     return null;
@@ -289,11 +355,21 @@ export class ChildExecutions {
 
   #swapOut(instance: Instance): void {
     const slot = instance.resident === null ? undefined : this.#slots.get(instance.resident.id);
-    const image = instance.swapOut();
-    if (slot === undefined) return;
+    const image = instance.swapOut((bytes) => this.#suspended.take(bytes));
+    if (slot === undefined) {
+      this.#suspended.give(image.bytes);
+      return;
+    }
     slot.instance = null;
     slot.swapped = image;
-    this.#swappedBytes += imageBytes(image);
+    this.#suspended.add(slot.program?.app_id ?? "", imageBytes(image));
+    if (slot.execution.ended) this.#exhausted.push(slot);
+  }
+
+  #unsuspend(slot: Slot, image: Image): void {
+    slot.swapped = null;
+    this.#suspended.remove(slot.program?.app_id ?? "", imageBytes(image));
+    this.#suspended.give(image.bytes);
   }
 }
 

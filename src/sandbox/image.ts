@@ -43,11 +43,13 @@ export function captureWhole(quickjs: QuickJs): WholeImage {
   };
 }
 
-/** The same as an image, for what is put back once. */
-export function captureImage(quickjs: QuickJs): Image {
+/** The same as an image, for what is put back once. @param take makes the buffer that it lies in */
+export function captureImage(
+  quickjs: QuickJs,
+  take: (bytes: number) => Buffer = Buffer.allocUnsafeSlow,
+): Image {
   const { memory, heapEnd } = quickjs;
-  const heapBytes = heapEnd - HEAP_BASE;
-  const bytes = Buffer.allocUnsafeSlow(STATIC_END + heapBytes);
+  const bytes = take(STATIC_END + heapEnd - HEAP_BASE);
   memory.copy(bytes, 0, 0, STATIC_END);
   memory.copy(bytes, STATIC_END, HEAP_BASE, heapEnd);
   const runs = new Uint32Array([0, 0, STATIC_END, HEAP_BASE, STATIC_END, bytes.length]);

@@ -76,6 +76,10 @@ export type LoadOutcome =
 export class Instance {
   /** The suspended execution whose memory this is. */
   resident: GuestExecution | null = null;
+  /** When guest code was last left here, on the monotonic clock. */
+  leftAt = 0;
+  /** When its resident was put here. */
+  placedAt = 0;
   /** An entry ended in a way that nothing can be said about the engine: use it no more. */
   broken = false;
   readonly #quickjs: QuickJs;
@@ -149,7 +153,7 @@ export class Instance {
 
   /** Begins an execution from a program's image. */
   run(execution: GuestExecution, program: Program, image: Image): void {
-    this.#place(image, program);
+    this.#placeFor(execution, image, program);
     this.#quickjs.seedRandom(nextSeed());
     this.resident = execution;
     this.callHandler(execution);
@@ -165,6 +169,7 @@ export class Instance {
 
   /** Calls the handler of what is loaded. */
   callHandler(execution: GuestExecution): void {
+    if (execution.ended) return;
     this.#enter(execution, this.base.entries.run, () => [this.#quickjs.newString(execution.input)]);
   }
 
@@ -183,21 +188,39 @@ export class Instance {
     this.#enter(execution, this.base.entries.fire, () => [this.#quickjs.newNumber(timer)]);
   }
 
-  /** Takes the resident execution out: the instance is empty afterwards. */
-  swapOut(): Image {
+  /**
+   * Takes the resident execution out: the instance is empty afterwards.
+   * @param take makes the buffer that the memory is copied into
+   */
+  swapOut(take: (bytes: number) => Buffer): Image {
+    const { resident } = this;
     this.resident = null;
-    return captureImage(this.#quickjs);
+    const began = performance.now();
+    const image = captureImage(this.#quickjs, take);
+    resident?.spend(performance.now() - began);
+    return image;
   }
 
   /** Puts a suspended execution back. */
   swapIn(execution: GuestExecution, program: Program, image: Image): void {
-    this.#place(image, program);
+    this.#placeFor(execution, image, program);
     this.resident = execution;
+  }
+
+  /**
+   * Copying is CPU of the execution whose memory it is: 28 MB that are put in and out every millisecond
+   * would keep a child busy for as long as a script may wait, and cost the script nothing.
+   */
+  #placeFor(execution: GuestExecution, image: Image, program: Program): void {
+    const began = performance.now();
+    this.#place(image, program);
+    execution.spend(performance.now() - began);
   }
 
   #place(image: Image, program: Program): void {
     this.#program = program;
     this.#loadedModules.clear();
+    this.placedAt = performance.now();
     restoreImage(this.#quickjs, image);
   }
 
@@ -226,6 +249,7 @@ export class Instance {
       this.#crashed(execution, error);
     } finally {
       this.watch.leave();
+      this.leftAt = performance.now();
       this.#current = null;
       quickjs.resetStack();
       this.#account(execution);

@@ -25,6 +25,12 @@ interface Window {
   endsAt: number;
 }
 
+interface Bound {
+  windows: LRUCache<string, Window>;
+  key: string;
+  max: number;
+}
+
 export interface Attempt {
   username: string;
   address: string;
@@ -40,8 +46,12 @@ export class LoginAttempts {
   /** Throws PicError `too_many_attempts` when no more may be tried now. Counts nothing. */
   check(attempt: Attempt): void {
     const now = this.clock.monotonic();
-    const waits = this.#windows(attempt)
-      .map(({ window, max }) => (window.failures >= max ? window.endsAt - now : 0))
+    const waits = this.#bounds(attempt)
+      .map(({ windows, key, max }) => {
+        // Only looked at: names that nobody tried in earnest must not push out those of an attack.
+        const window = windows.peek(key);
+        return window !== undefined && window.failures >= max ? window.endsAt - now : 0;
+      })
       .filter((wait) => wait > 0);
     if (waits.length === 0) return;
     throw new PicError("too_many_attempts", "Too many failed logins; try again later", {
@@ -55,21 +65,22 @@ export class LoginAttempts {
    */
   begin(attempt: Attempt): () => void {
     this.check(attempt);
-    const windows = this.#windows(attempt);
-    for (const { window } of windows) window.failures += 1;
+    const counted = this.#bounds(attempt).map(({ windows, key }) => this.#window(windows, key));
+    for (const window of counted) window.failures += 1;
     return () => {
-      for (const { window } of windows) window.failures -= 1;
+      for (const window of counted) window.failures -= 1;
       this.#known.set(pairKey(attempt), true);
     };
   }
 
-  #windows(attempt: Attempt): { window: Window; max: number }[] {
+  #bounds(attempt: Attempt): Bound[] {
     const pair = pairKey(attempt);
     const account = this.#known.get(pair) === true ? pair : attempt.username;
     return [
-      { window: this.#window(this.#accounts, account), max: loginFailuresPerAccountMax },
+      { windows: this.#accounts, key: account, max: loginFailuresPerAccountMax },
       {
-        window: this.#window(this.#addresses, network(attempt.address)),
+        windows: this.#addresses,
+        key: network(attempt.address),
         max: loginFailuresPerAddressMax,
       },
     ];

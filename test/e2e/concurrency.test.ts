@@ -3,7 +3,7 @@ import { Database as Sqlite } from "bun:sqlite";
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { connect } from "node:net";
 import { join } from "node:path";
-import { PicClient } from "../../src/client.ts";
+import type { PicClient } from "../../src/client.ts";
 import { startServer, type TestServer } from "./server.ts";
 import { deploy, problemOf, recordOf, refusal, until } from "./steps.ts";
 
@@ -155,6 +155,21 @@ describe("callers", () => {
     expect((await fetch(`${server.url}/busy`)).status).toBe(200);
   });
 
+  test("who count one thing together miss nobody", async () => {
+    await deploy(client, {
+      name: "together",
+      source: `import { kv } from "picloud";
+        export default async () => kv.collection("together").increment("n");`,
+      path: "/together",
+    });
+    const numbers = await Promise.all(
+      Array.from({ length: 60 }, async () =>
+        Number(await (await fetch(`${server.url}/together`)).text()),
+      ),
+    );
+    expect(numbers.sort((a, b) => a - b)).toEqual(Array.from({ length: 60 }, (_, n) => n + 1));
+  });
+
   test("of an app that floods the server with slow scripts do not starve another app", async () => {
     await client.apps.create({ slug: "flood", name: "Flood" });
     await deploy(client, {
@@ -194,22 +209,25 @@ describe("callers", () => {
       name: "left",
       source: `import { kv } from "picloud";
         export default async () => {
-          await kv.collection("left").increment("begun");
-          await new Promise((resolve) => setTimeout(resolve, 150));
-          return kv.collection("left").increment("ended");
+          const c = kv.collection("left");
+          await c.increment("begun");
+          while (!(await c.has("gone"))) await new Promise((resolve) => setTimeout(resolve, 20));
+          return c.increment("ended");
         }`,
       path: "/left",
     });
     await deploy(client, {
       name: "left-count",
       source: `import { kv } from "picloud";
-        export default async () => {
+        export default async ({ request }) => {
           const c = kv.collection("left");
+          if (request.method === "PUT") await c.set("gone", true);
           return [(await c.get("begun")) ?? 0, (await c.get("ended")) ?? 0];
         }`,
       path: "/left-count",
     });
-    const counts = async (): Promise<number[]> => (await fetch(`${server.url}/left-count`)).json();
+    const counts = async (): Promise<number[]> =>
+      (await (await fetch(`${server.url}/left-count`)).json()) as number[];
     const callers = Array.from({ length: 5 }, () => {
       const socket = connect(Number(new URL(server.url).port), "127.0.0.1");
       socket.write("GET /left HTTP/1.1\r\nHost: pi\r\n\r\n");
@@ -217,6 +235,7 @@ describe("callers", () => {
     });
     await until("all have begun", 5_000, async () => ((await counts())[0] === 5 ? true : null));
     for (const socket of callers) socket.destroy();
+    await fetch(`${server.url}/left-count`, { method: "PUT" });
     await until("all have ended", 5_000, async () => ((await counts())[1] === 5 ? true : null));
     const records = await until("their records", 5_000, async () => {
       const { items } = await client.scripts.logs(script.id);
@@ -231,7 +250,11 @@ describe("callers", () => {
 
   test("who send slowly, or nothing, keep nobody out", async () => {
     const port = Number(new URL(server.url).port);
-    await deploy(client, { name: "slow-body", source: "export default () => 1", path: "/slow-body" });
+    await deploy(client, {
+      name: "slow-body",
+      source: "export default () => 1",
+      path: "/slow-body",
+    });
     const idle = Array.from({ length: 200 }, () => connect(port, "127.0.0.1"));
     const slow = Array.from({ length: 50 }, () => {
       const socket = connect(port, "127.0.0.1");
@@ -247,7 +270,7 @@ describe("callers", () => {
 
 describe("10,000 routes", () => {
   test("start, match and change without anybody noticing how many they are", async () => {
-    const first = await startServer();
+    await using first = await startServer();
     await first.client.scripts.create({
       name: "many",
       source: "export default ({ request }) => [request.path, request.params]",
@@ -296,8 +319,6 @@ describe("10,000 routes", () => {
     expect(await routes.match({ method: "GET", url: "/p/x/2499/y" })).toMatchObject({
       params: { a: "x", b: "y" },
     });
-    await server.stop();
-    await first[Symbol.asyncDispose]();
   }, 30_000);
 });
 

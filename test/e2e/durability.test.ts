@@ -9,7 +9,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { processTree } from "../../bench/process-tree.ts";
 import { deployCounter, Ledger, startLoad } from "./load.ts";
-import { type StartOptions, serverCommand, startServer, type TestServer } from "./server.ts";
+import {
+  StartFailed,
+  type StartOptions,
+  serverCommand,
+  startServer,
+  type TestServer,
+} from "./server.ts";
 import { deploy, problemOf, recordOf, refusal, until } from "./steps.ts";
 
 const rounds = process.env.PICLOUD_LONG === "1" ? 50 : 6;
@@ -229,16 +235,16 @@ describe("SIGTERM", () => {
 });
 
 /** A disk that a test fills and frees. */
-interface SmallDisk extends Disposable {
+interface SmallDisk<Subject> extends Disposable {
+  fill(subject: Subject): void;
+  free(subject: Subject): void;
   dataDir: string;
   /** Instead of the executable. */
   command?: string[];
-  fill(server: TestServer): void;
-  free(server: TestServer): void;
 }
 
 /** A file system of its own in memory. Needs root. */
-function tmpfsDisk(): SmallDisk {
+function tmpfsDisk(): SmallDisk<unknown> {
   const folder = mkdtempSync(join(tmpdir(), "picloud-disk-"));
   run("mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", folder);
   const filler = join(folder, "filler");
@@ -261,7 +267,7 @@ function tmpfsDisk(): SmallDisk {
 }
 
 /** No file may grow any more (RLIMIT_FSIZE), which anybody may do to a process of theirs. */
-async function limitedDisk(): Promise<SmallDisk> {
+async function limitedDisk(): Promise<SmallDisk<TestServer>> {
   const folder = mkdtempSync(join(tmpdir(), "picloud-limit-"));
   const limit = (server: TestServer, bytes: string): void =>
     run("prlimit", "--pid", String(server.pid), `--fsize=${bytes}:`);
@@ -304,6 +310,24 @@ describe("a full disk", () => {
     },
   );
 
+  test.skipIf(!mountable)(
+    `at a start${reason}: it is said, and a later start is whole`,
+    async () => {
+      using disk = tmpfsDisk();
+      disk.fill(undefined);
+      const refused = await start({ dataDir: disk.dataDir }).then(
+        () => null,
+        (error) => error,
+      );
+      expect(refused).toBeInstanceOf(StartFailed);
+      expect(refused.exitCode).toBe(1);
+      expect(refused.output).toMatch(/^picloud: .*(?:The disk is full|ENOSPC).*\n$/);
+      disk.free(undefined);
+      await using server = await start({ dataDir: disk.dataDir });
+      expect((await server.client.auth.me()).username).toBe("admin");
+    },
+  );
+
   const limitable = Bun.which("prlimit") !== null;
   const missing = limitable ? "" : " (skipped: there is no prlimit)";
   test.skipIf(!limitable)(`of files that may not grow${missing}: the same`, async () => {
@@ -311,7 +335,7 @@ describe("a full disk", () => {
     await expectSurvives(disk);
   });
 
-  async function expectSurvives(disk: SmallDisk): Promise<void> {
+  async function expectSurvives(disk: SmallDisk<TestServer>): Promise<void> {
     const { dataDir } = disk;
     const command = disk.command === undefined ? {} : { command: disk.command };
     const ledger = new Ledger();

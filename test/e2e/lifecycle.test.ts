@@ -285,6 +285,7 @@ describe("what a handler gets and gives", () => {
         switch (query.as) {
           case "nothing": return undefined;
           case "text": return { statusCode: 201, headers: { "content-type": "text/css", "x-own": "1" }, body: "a{}" };
+          case "much": return { statusCode: 200, headers: { "content-type": "text/plain" }, body: "x".repeat(4_000_000) };
           case "bytes": return { statusCode: 200, bodyBase64: "AP8=" };
           default: return { query, queries, rest, body, bodyBase64 };
         }
@@ -323,6 +324,7 @@ describe("what a handler gets and gives", () => {
     ]);
     expect(text.headers.get("x-own")).toBe("1");
     expect(await (await fetch(`${url}/?as=bytes`)).bytes()).toEqual(new Uint8Array([0, 255]));
+    expect(await (await fetch(`${url}/?as=much`)).text()).toBe("x".repeat(4_000_000));
   });
 
   test("a body above the cap is 413, and the next request is answered", async () => {
@@ -396,6 +398,44 @@ describe("records", () => {
     expect(headers.cookie).toBe("mine=1");
     expect(headers.authorization).toBeUndefined();
     expect(JSON.stringify(headers)).not.toContain(server.token);
+  });
+});
+
+describe("an app", () => {
+  const counting = `import { kv } from "picloud";
+    export default async () => kv.collection("own").increment("n");`;
+
+  test("has data of its own, is not deleted by mistake, and takes everything with it", async () => {
+    const { apps } = client;
+    expect((await refusal(apps.create({ slug: "Not A Slug", name: "x" }))).status).toBe(422);
+    await apps.create({ slug: "shop", name: "Shop" });
+    expect((await refusal(apps.create({ slug: "shop", name: "x" }))).code).toBe("conflict");
+    expect((await apps.list()).items.map(({ slug }) => slug)).toEqual(["default", "shop"]);
+    const { script } = await deploy(client, {
+      app: "shop",
+      name: "own",
+      source: counting,
+      path: "/shop",
+    });
+    await deploy(client, { name: "own", source: counting, path: "/not-shop" });
+    const count = async (path: string): Promise<unknown> => (await fetch(server.url + path)).json();
+    expect([await count("/shop"), await count("/shop"), await count("/not-shop")]).toEqual([
+      1, 2, 1,
+    ]);
+
+    const refused = await refusal(apps.delete("shop"));
+    expect(refused).toMatchObject({ status: 409, code: "conflict" });
+    expect(refused.problem?.would_delete).toEqual({ scripts: 1, routes: 1, kv_entries: 1 });
+    expect(await count("/shop")).toBe(3);
+    await apps.delete("shop", { force: true });
+    expect((await fetch(`${server.url}/shop`)).status).toBe(404);
+    expect((await refusal(client.scripts.get(script.id))).status).toBe(404);
+    expect((await refusal(apps.get("shop"))).status).toBe(404);
+    expect((await refusal(apps.delete("default", { force: true }))).status).toBe(409);
+
+    await apps.create({ slug: "shop", name: "Another" });
+    await deploy(client, { app: "shop", name: "own", source: counting, path: "/shop" });
+    expect([await count("/shop"), await count("/not-shop")]).toEqual([1, 2]);
   });
 });
 

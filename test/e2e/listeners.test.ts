@@ -223,19 +223,17 @@ describe("over a raw socket", () => {
     exchange(Number(new URL(server.url).port), `${head}\r\n\r\n`);
   const ask = (target: string): Promise<Reply> => send(`GET ${target} HTTP/1.1\r\nHost: pi`);
 
-  test.each([
-    ["/api", "/api/", "/%61pi", "/%61%50i/../api", "/./api/x", "/x/../api", "/x/%2e%2e/api"],
-    ["/\\api", "/x\\..\\api/v1", "http://evil/api/x", "/api?/hello", "/api/v1/execute", "/metrics"],
-    ["/admin", "/%61dmin/", "/x/..%2fadmin", "/tools", "/tools/x", "/my%2druns", "/my-runs/1"],
-    ["/healthz/x", "/version/", "/HEALTHZ/../healthz/y", "//api", "/api%00", "/api%2f", "/api%5cx"],
-  ])("a reserved path reaches no script, however it is spelled: %s", async (...targets) => {
-    for (const target of targets) {
-      const reply = await ask(target);
-      expect(`${target} ${reply.headers["x-picloud-execution-id"] ?? "none"}`).toBe(
-        `${target} none`,
-      );
-      expect([302, 400, 401, 404]).toContain(reply.status);
-    }
+  const reserved = [
+    ...["/api", "/api/", "/%61pi", "/%61%50i/../api", "/./api/x", "/x/../api", "/x/%2e%2e/api"],
+    ...["/\\api", "/x\\..\\api/v1", "http://evil/api/x", "/api?/hello", "/api/v1/execute"],
+    ...["/admin", "/%61dmin/", "/x/..%2fadmin", "/tools", "/tools/x", "/my%2druns", "/my-runs/1"],
+    ...["/healthz/x", "/version/", "/HEALTHZ/../healthz/y", "//api", "/api%00", "/api%2f"],
+    ...["/api%5cx", "/metrics", "/metrics/", "/%6Detrics"],
+  ];
+  test.each(reserved)("a reserved path reaches no script: %s", async (target) => {
+    const reply = await ask(target);
+    expect(reply.headers["x-picloud-execution-id"]).toBeUndefined();
+    expect([302, 400, 401, 404]).toContain(reply.status);
   });
 
   test("what is ambiguous is 400, what is clear is one path for all", async () => {
@@ -327,7 +325,7 @@ describe("while there is no account", () => {
     expect((await login(first.url)).status).toBe(401);
     const form = await fetch(link);
     expect(form.status).toBe(200);
-    expect(form.headers.get("referrer-policy")).toBe("no-referrer");
+    expect(form.headers.get("referrer-policy")).toBe("same-origin");
     expect(await form.text()).toContain('name="password"');
     // The public listener has no such page.
     expect(

@@ -263,13 +263,16 @@ describe("outcomes", () => {
     ["budget_exceeded", "memory_mb", "memory_mb is 32"],
     ["budget_exceeded", "response_kb", "response_kb is 4096"],
     ["budget_exceeded", "host_calls", "host_calls is 1000"],
-  ] as const)("the record of %s names the limit that was reached: %s", async (status, budget, why) => {
-    const { invoker, world } = setup();
-    world.run = async () => outcome({ status, budget });
-    const error = await refusalOf(invoker.invoke(input()));
-    expect(error.message).not.toContain(why);
-    expect(world.records[0]?.error?.message).toEndWith(`: ${why}`);
-  });
+  ] as const)(
+    "the record of %s names the limit that was reached: %s",
+    async (status, budget, why) => {
+      const { invoker, world } = setup();
+      world.run = async () => outcome({ status, budget });
+      const error = await refusalOf(invoker.invoke(input()));
+      expect(error.message).not.toContain(why);
+      expect(world.records[0]?.error?.message).toEndWith(`: ${why}`);
+    },
+  );
 
   test.each([0, 99, 101, 199, 600, 1e9, 200.5, Number.NaN, -1])(
     "status code %p is the script's error",

@@ -78,6 +78,20 @@ describe("failed logins", () => {
     }
     expect(t.refused({ username: "ada", address: "10.0.0.1" })).toBe(false);
   });
+
+  test("are not forgotten when an address that may try no more goes on with other names", () => {
+    const t = setup();
+    for (let index = 0; index < loginFailuresPerAccountMax; index += 1) {
+      t.fail({ username: "ada", address: `10.0.${index}.1` }, 1);
+    }
+    for (let index = 0; index < loginFailuresPerAddressMax; index += 1) {
+      t.fail({ username: `bob${index}`, address: "10.9.0.1" }, 1);
+    }
+    for (let index = 0; index <= loginTrackedMax; index += 1) {
+      expect(t.refused({ username: `user${index}`, address: "10.9.0.1" })).toBe(true);
+    }
+    expect(t.refused({ username: "ada", address: "10.1.1.1" })).toBe(true);
+  });
 });
 
 test.each([

@@ -1,7 +1,9 @@
 /**
  * Who calls. On the public listener only a bearer token counts. On the admin listener the session
  * cookie counts too; a browser sends it by itself, so whatever changes something must then come from
- * a page of this very host.
+ * a page of this very listener. Pages of scripts are no such pages: they share the host, and with it
+ * the cookie (cookies ignore ports), but not the origin. So PICLOUD_PUBLIC_BASE_URL, where scripts are
+ * served, proves nothing here.
  */
 import type { Actor } from "../../domain/accounts.ts";
 import { sessionCookieName } from "../../domain/credentials.ts";
@@ -10,7 +12,7 @@ import type { Listener } from "./endpoint.ts";
 
 export interface AuthenticationOptions {
   authenticate: (token: string) => Promise<Actor | null>;
-  /** As configured: a proxy may show another host to the browser than to us. */
+  /** As configured; behind https the cookie is marked Secure. */
   publicBaseUrl: string | null;
 }
 
@@ -27,19 +29,23 @@ export async function authenticate(
   if (actor === null) {
     throw new PicError("unauthenticated", "This needs a session: log in first");
   }
-  if (isCookie && !isSafe(request.method)) checkOrigin(request, options.publicBaseUrl);
+  if (isCookie && !isSafe(request.method)) checkOrigin(request);
   return actor;
 }
 
-/** Throws PicError `forbidden` unless the request says that it comes from a page of this host. */
-export function checkOrigin(request: Request, publicBaseUrl: string | null): void {
+/**
+ * Throws PicError `forbidden` unless the request says that it comes from a page of this listener. A
+ * proxy may have shown another host to the browser than to us: then the browser's own judgement
+ * counts (Fetch Metadata; no page can set `Sec-` headers).
+ */
+export function checkOrigin(request: Request): void {
   const origin = request.headers.get("origin");
   const from = origin === null ? null : URL.parse(origin);
   const isOurs =
     from !== null &&
     /^https?:$/.test(from.protocol) &&
     (from.host === request.headers.get("host")?.toLowerCase() ||
-      (publicBaseUrl !== null && from.origin === URL.parse(publicBaseUrl)?.origin));
+      request.headers.get("sec-fetch-site") === "same-origin");
   if (!isOurs) throw new PicError("forbidden", "The request comes from a page of another host");
 }
 
@@ -65,10 +71,16 @@ function bearerToken(authorization: string | null): string | null {
   return /^bearer +([^\s]+)$/i.exec(authorization ?? "")?.[1] ?? null;
 }
 
+/**
+ * The session cookie. Two of them that differ are none: a page of a script can set one for this host,
+ * and a longer path puts it first, so that the owner would work in somebody else's session.
+ */
 function cookieToken(request: Request): string | null {
+  const found = new Set<string>();
   for (const pair of (request.headers.get("cookie") ?? "").split(";")) {
     const [name, value] = pair.trim().split("=");
-    if (name === sessionCookieName && value !== undefined && value !== "") return value;
+    if (name === sessionCookieName && value !== undefined && value !== "") found.add(value);
   }
-  return null;
+  const [token] = found;
+  return found.size === 1 && token !== undefined ? token : null;
 }
