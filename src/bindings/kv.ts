@@ -5,17 +5,23 @@
  * A write is one transaction. Reads and writes note the newest commit in `cx.seen`; the execution's
  * response waits for it, the host call does not.
  */
+import { LRUCache } from "lru-cache";
 import type { Clock } from "../base/clock.ts";
+import { Semaphore, SemaphoreFull } from "../base/semaphore.ts";
 import type { Binding, BindingContext, BindingMethod } from "../domain/bindings.ts";
 import { invalidField, PicError } from "../domain/errors.ts";
 import {
   kvCollectionBytesMax,
   kvCursorCharsMax,
   kvKeyBytesMax,
+  kvListAppsMax,
   kvListBytesMax,
   kvListLimitDefault,
   kvListLimitMax,
   kvListScanRowsMax,
+  kvListsPerAppMax,
+  kvListsWaitingMax,
+  kvListWaitMsMax,
   kvValueBytesMax,
 } from "../domain/limits.ts";
 import { deleteKv, getKv, type KvEntry, listKv, setKv } from "../storage/kv.ts";
@@ -34,6 +40,7 @@ interface KvItem {
 }
 
 export function createKvBinding({ db, clock }: KvBindingOptions): Binding {
+  const turns = new ListTurns();
   const read = (cx: BindingContext, args: unknown) => {
     const { collection, key } = place(args);
     return getKv(db, cx.app_id, collection, key, cx.seen);
@@ -50,7 +57,7 @@ export function createKvBinding({ db, clock }: KvBindingOptions): Binding {
         return row === null ? null : item({ key: place(args).key, ...row });
       }),
       has: reading(async (cx, args) => (await read(cx, args)) !== null),
-      list: reading((cx, args) => list(db, cx, args)),
+      list: reading((cx, args) => turns.run(cx.app_id, () => list(db, cx, args))),
       set: writing((cx, args) => {
         const { collection, key } = place(args);
         const value = valueJson(member(args, "value"));
@@ -73,6 +80,33 @@ function reading(call: BindingMethod["call"]): BindingMethod {
 
 function writing(call: BindingMethod["call"]): BindingMethod {
   return { effect: true, call: async (cx, args) => call(cx, args) };
+}
+
+/**
+ * Lists take turns app by app: one app that asks for 256 at once would have every other list, and the
+ * owner's admin pages, wait behind all of them.
+ */
+class ListTurns {
+  readonly #apps = new LRUCache<string, Semaphore>({ max: kvListAppsMax });
+
+  /** Throws PicError `unavailable` when too many of the app's own lists wait. */
+  async run<T>(appId: string, list: () => Promise<T>): Promise<T> {
+    let app = this.#apps.get(appId);
+    if (app === undefined) {
+      app = new Semaphore({
+        slots: kvListsPerAppMax,
+        waiting: kvListsWaitingMax,
+        waitMsMax: kvListWaitMsMax,
+      });
+      this.#apps.set(appId, app);
+    }
+    try {
+      return await app.run(list);
+    } catch (error) {
+      if (!(error instanceof SemaphoreFull)) throw error;
+      throw new PicError("unavailable", "Too many lists are being read; try again");
+    }
+  }
 }
 
 /** A missing entry counts as 0; resolves to the sum. */

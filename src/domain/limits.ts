@@ -165,9 +165,6 @@ export const warmUpExecutions = 3_000;
 export const executionsPerCollection = 5_000;
 /** One frame between server and child: the longest response that can be configured, in base64. */
 export const frameBytesMax = 96 * 1024 * 1024;
-/** A child is killed for silence only when it had this much CPU to answer in, or after so long. */
-export const childAnswerCpuMs = 20;
-export const childStarvedMsMax = 1_000;
 /** How often the pool looks at its children, while something runs and only then. */
 export const poolTickMs = 10;
 /** Executions that one child may hold at once, and that may wait for a child at all. */
@@ -253,6 +250,13 @@ export const kvListBytesMax = 1024 * 1024;
 /** Rows read by one scan of a list, so that no scan holds more than this many largest values. */
 export const kvListScanRowsMax = 51;
 export const kvCursorCharsMax = 1_024;
+/** Lists of one app that are read at once: all apps, and the admin API, share one thread for them. */
+export const kvListsPerAppMax = 2;
+/** Lists of one app that wait for that, and how long. */
+export const kvListsWaitingMax = 512;
+export const kvListWaitMsMax = 10_000;
+/** Apps whose lists are counted. */
+export const kvListAppsMax = 256;
 
 // execution records
 export const recordBodyBytesMax = 8 * 1024;

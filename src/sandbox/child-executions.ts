@@ -34,6 +34,13 @@ interface Slot {
   expiry: ReturnType<typeof setTimeout> | null;
 }
 
+/** Somebody who needs an instance: to begin, or to go on with what a reply or a timer brought. */
+interface Waiter {
+  slot: Slot;
+  isStart: boolean;
+  go: () => void;
+}
+
 /** How much one reply moves the average. */
 const REPLY_WEIGHT = 1 / 16;
 
@@ -43,10 +50,10 @@ export class ChildExecutions {
   completed = 0;
   readonly #slots = new Map<number, Slot>();
   readonly #instances: Instance[] = [];
-  /** Not yet begun: no instance is free, or too much memory is swapped out. */
-  readonly #starts: Slot[] = [];
-  /** To go on as soon as there is an instance again: these were all given up at once. */
-  readonly #resumes: (() => void)[] = [];
+  /** In the order in which they came. */
+  readonly #waiting: Waiter[] = [];
+  /** Whose app was last given an instance. */
+  #lastApp = "";
   #base: BaseImage | null = null;
   #pumping = false;
   /** How long a reply takes, a moving average. */
@@ -154,9 +161,8 @@ export class ChildExecutions {
     return slot;
   }
 
-  /** In turn: whoever came first begins first. */
   #enqueue(slot: Slot): void {
-    this.#starts.push(slot);
+    this.#waiting.push({ slot, isStart: true, go: () => this.#begin(slot) });
     this.#pump();
     if (!slot.begun && this.#slots.has(slot.execution.id)) this.#arm(slot);
   }
@@ -194,12 +200,19 @@ export class ChildExecutions {
   }
 
   #resume(slot: Slot, enter: (instance: Instance) => void): void {
-    if (!this.#slots.has(slot.execution.id)) return;
-    const instance = slot.instance ?? this.#swapIn(slot);
-    if (instance === null) {
-      this.#resumes.push(() => this.#resume(slot, enter));
+    if (slot.instance !== null) {
+      this.#goOn(slot, slot.instance, enter);
       return;
     }
+    const go = (): void => {
+      const instance = slot.instance ?? this.#swapIn(slot);
+      if (instance !== null) this.#goOn(slot, instance, enter);
+    };
+    this.#waiting.push({ slot, isStart: false, go });
+    this.#pump();
+  }
+
+  #goOn(slot: Slot, instance: Instance, enter: (instance: Instance) => void): void {
     if (!slot.execution.ended) enter(instance);
     this.#advance(slot);
   }
@@ -232,7 +245,7 @@ export class ChildExecutions {
     let largest: Slot | null = null;
     let bytes = 0;
     for (const slot of this.#slots.values()) {
-      if (slot.swapped === null || slot.program?.app_id !== appId) continue;
+      if (slot.swapped === null || appOf(slot) !== appId) continue;
       if (imageBytes(slot.swapped) <= bytes) continue;
       largest = slot;
       bytes = imageBytes(slot.swapped);
@@ -264,7 +277,7 @@ export class ChildExecutions {
     const { header, body } = execution.done();
     this.completed += 1;
     this.output.done(execution.id, header, body);
-    if (this.#starts.length > 0 || this.#resumes.length > 0) this.#pump();
+    this.#pump();
   }
 
   /** An instance whose execution is over: kept, unless it has grown or failed. */
@@ -291,21 +304,37 @@ export class ChildExecutions {
     );
   }
 
-  /** Lets what waits for an instance go on, as far as there are instances. */
+  /** Gives instances to what waits for one, as far as there are any. */
   #pump(): void {
     if (this.#pumping) return;
     this.#pumping = true;
-    while (this.#resumes.length > 0 && this.#freeInstance() !== null) this.#resumes.shift()?.();
-    for (let at = this.#nextStart(); at !== -1 && this.#freeInstance() !== null; ) {
-      for (const slot of this.#starts.splice(at, 1)) this.#begin(slot);
-      at = this.#nextStart();
+    for (let at = this.#nextWaiter(); at !== -1; at = this.#nextWaiter()) {
+      const waiter = this.#waiting[at] as Waiter;
+      const isGone = !this.#slots.has(waiter.slot.execution.id);
+      if (!isGone && waiter.slot.instance === null && this.#freeInstance() === null) break;
+      this.#waiting.splice(at, 1);
+      if (isGone) continue;
+      this.#lastApp = appOf(waiter.slot);
+      waiter.go();
     }
     this.#pumping = false;
   }
 
-  /** Who came first, of those whose app may begin one more; -1 for nobody. */
-  #nextStart(): number {
-    return this.#starts.findIndex(({ program }) => this.#suspended.admits(program?.app_id ?? ""));
+  /**
+   * Who came first, of another app than the one before when there is any: an app whose executions are
+   * large, or come back all the time, costs the others one of its turns and not all of them. -1 for
+   * nobody.
+   */
+  #nextWaiter(): number {
+    let next = -1;
+    for (let at = 0; at < this.#waiting.length; at += 1) {
+      const { slot, isStart } = this.#waiting[at] as Waiter;
+      const app = appOf(slot);
+      if (isStart && !this.#suspended.admits(app)) continue;
+      if (app !== this.#lastApp) return at;
+      if (next === -1) next = at;
+    }
+    return next;
   }
 
   #pumpLater(ms: number): void {
@@ -335,7 +364,9 @@ export class ChildExecutions {
     let freeAt = Number.POSITIVE_INFINITY;
     for (const candidate of this.#instances) {
       if (candidate.resident === null) return candidate;
-      const at = Math.min(candidate.leftAt + swapAfterMs, candidate.placedAt + turnMsMax);
+      const at = candidate.resident.waitsForHost
+        ? Math.min(candidate.leftAt + swapAfterMs, candidate.placedAt + turnMsMax)
+        : candidate.leftAt;
       if (at >= freeAt) continue;
       instance = candidate;
       freeAt = at;
@@ -362,15 +393,19 @@ export class ChildExecutions {
     }
     slot.instance = null;
     slot.swapped = image;
-    this.#suspended.add(slot.program?.app_id ?? "", imageBytes(image));
+    this.#suspended.add(appOf(slot), imageBytes(image));
     if (slot.execution.ended) this.#exhausted.push(slot);
   }
 
   #unsuspend(slot: Slot, image: Image): void {
     slot.swapped = null;
-    this.#suspended.remove(slot.program?.app_id ?? "", imageBytes(image));
+    this.#suspended.remove(appOf(slot), imageBytes(image));
     this.#suspended.give(image.bytes);
   }
+}
+
+function appOf(slot: Slot): string {
+  return slot.program?.app_id ?? "";
 }
 
 const NEVER = {

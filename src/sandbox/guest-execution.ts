@@ -90,6 +90,11 @@ export class GuestExecution {
     return this.#calls.size > 0 || this.#timers.size > 0;
   }
 
+  /** What it waits for comes soon, or may. */
+  get waitsForHost(): boolean {
+    return this.#calls.size > 0;
+  }
+
   /** After an entry: `ms` were spent in it. */
   spend(ms: number): void {
     this.cpuMs += ms;

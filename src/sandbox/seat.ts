@@ -35,8 +35,8 @@ export interface Entry {
   ordinal: number;
   /** When it was first seen, monotonic. */
   since: number;
-  /** The child's CPU when the entry's limit had passed. */
-  cpuMs: number | null;
+  /** When the system was first asked: how long the entry had lasted, and the child's CPU until then. */
+  asked: { lastedMs: number; cpuMs: number } | null;
 }
 
 export interface Abandoned {
@@ -178,28 +178,28 @@ export class Seat implements Placeable {
     }
     const known = this.entry;
     if (known === null || known.execution !== execution || known.ordinal !== ordinal) {
-      this.entry = { execution, ordinal, since: now, cpuMs: null };
+      this.entry = { execution, ordinal, since: now, asked: null };
       this.blocked = false;
       const task = this.running.get(execution);
       if (task !== undefined) task.entered = true;
     }
   }
 
-  /** How long the execution in `entry` has run guest code in all, milliseconds. */
-  ranMs(now: number): number {
-    return this.entry === null ? 0 : this.process.cell.cpuMs() + (now - this.entry.since);
-  }
-
   /**
-   * CPU that the child has had since this was first asked of this entry. A child that a busy machine
-   * does not let run cannot answer, and must not die for it.
+   * CPU that the execution in `entry` has used in all, milliseconds. Wall time stands for it until this
+   * is first asked of an entry; from then on the system is: a child that a busy machine does not let
+   * run uses up nothing.
    */
-  cpuMsSinceAsked(): number {
+  usedMs(now: number): number {
     const { entry } = this;
+    if (entry === null) return 0;
+    const lastedMs = now - entry.since;
     const cpuMs = mainThreadCpuMs(this.process.pid);
-    if (entry === null || cpuMs === null) return Number.POSITIVE_INFINITY;
-    entry.cpuMs ??= cpuMs;
-    return cpuMs - entry.cpuMs;
+    if (cpuMs !== null) entry.asked ??= { lastedMs, cpuMs };
+    const { asked } = entry;
+    const entryMs =
+      cpuMs === null || asked === null ? lastedMs : asked.lastedMs + cpuMs - asked.cpuMs;
+    return this.process.cell.cpuMs() + Math.min(lastedMs, entryMs);
   }
 
   /** Sends a program, unless the child holds it. Throws FrameError. */

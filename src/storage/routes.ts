@@ -1,6 +1,6 @@
 /** Routes, stored as typed. Which of them conflict is decided in routing/, inside one transaction. */
 import { checkLimit, decodeCursor, type Page, type PageRequest, pageOf } from "../domain/pages.ts";
-import type { PathKind, Route } from "../domain/routes.ts";
+import type { Route } from "../domain/routes.ts";
 import type { Database, Reader, Seen, Tx } from "./port.ts";
 import { sql } from "./sql.ts";
 
@@ -54,17 +54,6 @@ export async function deleteRoute(tx: Tx, id: string): Promise<boolean> {
 /** Until this transaction ends no other one writes routes. */
 export async function lockRoutes(tx: Tx): Promise<void> {
   await tx.lock("routes");
-}
-
-/** The routes of one kind on one host, in no order; `host` as it is stored. */
-export async function listRoutesForConflict(
-  tx: Tx,
-  path_kind: PathKind,
-  host: string,
-): Promise<Route[]> {
-  const rows = await tx.all(sql<RouteRow>`select ${columns} from routes
-    where path_kind = ${path_kind} and host = ${host}`);
-  return rows.map(toRoute);
 }
 
 function toRoute(row: RouteRow): Route {

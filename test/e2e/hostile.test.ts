@@ -11,6 +11,8 @@ import { deploy, problemOf, recordOf, refusal, until } from "./steps.ts";
 /** A kill is reaped in 2 ms and the pool looks every 10; the rest is for a machine that is shared. */
 const slackMs = 500;
 const limits = { memory_mb: 16, cpu_ms: 200, timeout_ms: 500 } satisfies Partial<ScriptLimits>;
+/** For what ends by itself, or by another limit, on however busy a machine. */
+const patient = { ...limits, cpu_ms: 5_000, timeout_ms: 10_000 };
 const neighbourEveryMs = 20;
 
 let server: TestServer;
@@ -180,9 +182,10 @@ const ATTACKS: [string, string, number[]][] = [
 
 describe("is stopped in time with the right status, and harms nobody else:", () => {
   test.each(ATTACKS)("%s", async (_, body, statuses) => {
-    const { response, text, tookMs, record } = await attack(handler(body));
+    const own = statuses.includes(504) ? limits : patient;
+    const { response, text, tookMs, record } = await attack(handler(body), own);
     expect(statuses).toContain(response.status);
-    expect(tookMs).toBeLessThan(limits.timeout_ms + killGraceMs + slackMs);
+    expect(tookMs).toBeLessThan(own.timeout_ms + killGraceMs + slackMs);
     if (response.status === 204) return;
     expectSaysWhy(record, response.status);
     // The caller learns nothing of it but the code.
@@ -288,21 +291,21 @@ describe("what one execution does to its world", () => {
 
   test("is gone for the next one, of the same script and of any other", async () => {
     const source = handler(`if (ctx.request.query.spoil) { ${spoil} }\n${probe}`);
-    const { url, response, text } = await attack(source);
+    const { url, response, text } = await attack(source, patient);
     expect([response.status, JSON.parse(text)]).toEqual([200, clean]);
     for (let round = 0; round < 4; round += 1) {
       const spoiled = await fetch(`${url}?spoil=1`);
       // What it answers is its own affair; that it is answered is ours.
       expect([200, 502]).toContain(spoiled.status);
       expect(await (await fetch(url)).json()).toEqual(clean);
-      expect(JSON.parse((await attack(handler(probe))).text)).toEqual(clean);
+      expect(JSON.parse((await attack(handler(probe), patient)).text)).toEqual(clean);
     }
     await expectNeighbourWell();
   });
 
   test("leaves no byte for a later one to read", async () => {
     const secret = "S3CR3T-S3CR3T-S3CR3T";
-    const generous = { cpu_ms: 5_000, timeout_ms: 10_000, memory_mb: 32 };
+    const generous = { cpu_ms: 5_000, timeout_ms: 20_000, memory_mb: 32 };
     const victim = await attack(
       handler(`const keep = []; for (let i = 0; i < 2000; i++) keep.push("${secret}" + i + ctx.request.query.x);
         new Uint8Array(4_000_000).fill(83); return keep.length;`),
@@ -335,7 +338,7 @@ describe("what one execution does to its world", () => {
       const [own, ...all] = await Promise.all([c.get("own"), ...Array.from({ length: 20 }, () => c.get("own"))]);
       await new Promise((resolve) => setTimeout(resolve, 30));
       return [own, ...all].every((value) => value === "mine") ? "clean" : [own, ...all];`);
-    const { url } = await attack(source, { cpu_ms: 100 });
+    const { url } = await attack(source, { cpu_ms: 100, timeout_ms: 10_000 });
     expect(await (await fetch(`${url}?set=1`)).text()).toBe('"set"');
     for (let round = 0; round < 5; round += 1) {
       const left = fetch(`${url}?leave=1`);
@@ -357,6 +360,7 @@ describe("what one execution does to its world", () => {
           found.push(await kv.collection(name).get("n").catch((error) => error.code));
         }
         return found;`),
+      patient,
     );
     expect(JSON.parse(text)).toEqual([null, null, null, null]);
   });

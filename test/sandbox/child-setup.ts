@@ -22,6 +22,7 @@ export interface RunOptions {
   /** Members of `ctx`. */
   ctx?: Record<string, unknown>;
   modules?: Record<string, string>;
+  app?: string;
 }
 
 export interface Bundle {
@@ -87,7 +88,7 @@ export async function setup(options: SetupOptions = {}): Promise<Bundle> {
   );
   await executions.open();
   const run = (source: string, run: RunOptions = {}): Promise<Done> => {
-    const program = makeProgram(source, run.modules);
+    const program = makeProgram(source, run.modules, run.app);
     if (executions.programs.use(program.id) === null) {
       executions.addProgram(program, JSON.stringify(program).length);
     }
@@ -104,10 +105,14 @@ export async function setup(options: SetupOptions = {}): Promise<Bundle> {
   return { executions, run, calls, reply, needs, entries: () => entries };
 }
 
-export function makeProgram(source: string, modules: Record<string, string> = {}): Program {
+export function makeProgram(
+  source: string,
+  modules: Record<string, string> = {},
+  app_id = "app",
+): Program {
   const all = { main: source, ...modules };
-  const id = new Bun.CryptoHasher("sha256").update(JSON.stringify(all)).digest("hex");
-  return { id, app_id: "app", entry: "main", modules: all };
+  const id = new Bun.CryptoHasher("sha256").update(JSON.stringify([app_id, all])).digest("hex");
+  return { id, app_id, entry: "main", modules: all };
 }
 
 /** A script whose handler is these statements. */

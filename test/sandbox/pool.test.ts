@@ -10,6 +10,7 @@ import { killGraceMs, LIMIT_DEFAULTS, type ScriptLimits } from "../../src/domain
 import type { Job, Outcome, SandboxPool } from "../../src/sandbox/api.ts";
 import { sweepCells } from "../../src/sandbox/cell.ts";
 import { createSandboxPool, type SandboxPoolOptions } from "../../src/sandbox/pool.ts";
+import { mainThreadCpuMs } from "../../src/sandbox/procfs.ts";
 import type { Step } from "./pool-child.ts";
 
 const FAKE_CHILD = join(import.meta.dir, "pool-child.ts");
@@ -349,6 +350,20 @@ describe("limits from outside", () => {
     expect(outcome.status).toBe("timeout");
     expect(outcome.tookMs).toBeLessThan(100 + killGraceMs + SLACK_MS);
     expect(pool.stats().killed).toBe(1);
+  });
+
+  test("time in which the machine did not let it run is no CPU", async () => {
+    const { pool, run } = await setup();
+    const { pid } = (await run([["pid"]])).value as { pid: number };
+    const before = mainThreadCpuMs(pid) ?? 0;
+    const spun = run([["spin", 90]], { limits: { cpu_ms: 100 } });
+    await until("it runs", () => (mainThreadCpuMs(pid) ?? 0) >= before + 20);
+    process.kill(pid, "SIGSTOP");
+    // Long over every bound of the limit, and still before its deadline.
+    await Bun.sleep(1_500);
+    process.kill(pid, "SIGCONT");
+    expect(await spun).toMatchObject({ status: "success" });
+    expect(pool.stats().killed).toBe(0);
   });
 
   test("CPU of earlier entries counts", async () => {
