@@ -280,6 +280,8 @@ export const recordRetryMsMin = 1_000;
 export const recordRetryMsMax = 30_000;
 /** Tries of a record that fails alone before it is given up, so that it holds no other back. */
 export const recordTriesMax = 5;
+/** A page of records ends early, with a cursor, before it passes this many bytes. */
+export const recordListBytesMax = 4 * 1024 * 1024;
 /** How long a read waits for the buffer to be written before it reads around it. */
 export const recordReadFlushMsMax = 500;
 /** How long a stop waits for the last write. */

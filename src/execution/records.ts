@@ -132,8 +132,11 @@ export class ExecutionRecords {
     const written = await listExecutions(this.#options.logs, { script_id: scriptId }, page);
     if (buffered.length === 0) return written;
     const known = new Set(written.items.map((record) => record.id));
+    // Where the written ones go on after this page, so does what is older than its last one.
+    const last = written.next_cursor === null ? undefined : written.items.at(-1);
     const waiting = buffered
       .filter(({ finished }) => !known.has(finished.id))
+      .filter(({ finished }) => last === undefined || newestFirst(finished, last) < 0)
       .sort((a, b) => newestFirst(a.finished, b.finished))
       .slice(0, page.limit + 1);
     const records = await Promise.all(waiting.map((entry) => this.#recordOf(entry)));

@@ -3,6 +3,7 @@
  * "oldest" is the order of ids and costs no further index on a card that wears.
  */
 import type { ExecutionRecord } from "../domain/executions.ts";
+import { recordListBytesMax } from "../domain/limits.ts";
 import { checkLimit, decodeCursor, type Page, type PageRequest, pageOf } from "../domain/pages.ts";
 import type { Database, Reader, Tx } from "./port.ts";
 import { sql } from "./sql.ts";
@@ -39,7 +40,10 @@ export async function getExecution(r: Reader, id: string): Promise<ExecutionReco
   return row && toRecord(row);
 }
 
-/** Newest first. */
+/**
+ * Newest first. A page may end before `limit` because its records are large: a script decides what it
+ * logs, and 200 records of a megabyte each would be its owner's server's end when he looks at them.
+ */
 export async function listExecutions(
   db: Database,
   filter: { script_id: string },
@@ -50,10 +54,27 @@ export async function listExecutions(
     page.cursor === null
       ? [Number.MAX_SAFE_INTEGER, ""]
       : decodeCursor(page.cursor, ["number", "string"]);
-  const rows = await db.scan(sql<ExecutionRow>`select ${columns} from executions
-    where script_id = ${filter.script_id} and (started_at, id) < (${at}, ${id})
-    order by started_at desc, id desc limit ${page.limit + 1}`);
-  return pageOf(rows, page.limit, { item: toRecord, key: (row) => [row.started_at, row.id] });
+  const after = sql<never>`where script_id = ${filter.script_id}
+    and (started_at, id) < (${at}, ${id}) order by started_at desc, id desc`;
+  const sizes = await db.scan(sql<{ bytes: number }>`select octet_length(logs)
+    + coalesce(octet_length(request), 0) + coalesce(octet_length(response), 0)
+    + coalesce(octet_length(error), 0) as bytes from executions ${after} limit ${page.limit}`);
+  const limit = fitting(sizes);
+  if (limit === 0) return { items: [], next_cursor: null };
+  const rows = await db.scan(
+    sql<ExecutionRow>`select ${columns} from executions ${after} limit ${limit + 1}`,
+  );
+  return pageOf(rows, limit, { item: toRecord, key: (row) => [row.started_at, row.id] });
+}
+
+/** How many of the first fit into a page: at least one, when there is any. */
+function fitting(sizes: readonly { bytes: number }[]): number {
+  let bytes = 0;
+  for (const [index, size] of sizes.entries()) {
+    bytes += size.bytes;
+    if (bytes > recordListBytesMax) return Math.max(1, index);
+  }
+  return sizes.length;
 }
 
 /**

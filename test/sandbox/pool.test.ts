@@ -642,13 +642,21 @@ describe("children", () => {
     expect(pool.stats().killed).toBe(0);
   }, 15_000);
 
-  test("rest once when nothing is left to do, and the spare is let go", async () => {
-    const { pool, run } = await setup({ timings: { restAfterMs: 30, spareIdleMsMax: 100 } });
+  test("rest when nothing is left to do, and once more when the spare is let go", async () => {
+    let rested = 0;
+    const onRest = () => {
+      rested += 1;
+    };
+    const { pool, run } = await setup({
+      onRest,
+      timings: { restAfterMs: 30, spareIdleMsMax: 100 },
+    });
     await Promise.all(Array.from({ length: 20 }, () => run([])));
     await until("the spare is ready", () => pool.stats().children === 2);
     await until("it is gone", () => pool.stats().children === 1);
-    await Bun.sleep(100);
-    expect((await run([["pid"]])).value).toMatchObject({ rests: 1 });
+    await Bun.sleep(300);
+    expect(rested).toBe(2);
+    expect((await run([["pid"]])).value).toMatchObject({ rests: 2 });
   });
 
   test("that fail later are replaced, each time later, and served work counts as recovery", async () => {

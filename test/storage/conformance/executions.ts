@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import type { ExecutionRecord } from "../../../src/domain/executions.ts";
+import { recordListBytesMax } from "../../../src/domain/limits.ts";
 import {
   appendExecutions,
   deleteExecutionsBefore,
@@ -45,6 +46,24 @@ export function executionConformance(engine: Engine): void {
     await logs.tx((tx) => appendExecutions(tx, [record(1, { status_code: 500 }), record(2)]));
     expect((await getExecution(logs, record(1).id))?.status_code).toBe(200);
     expect(await getExecution(logs, record(2).id)).not.toBeNull();
+  });
+
+  test("a page of large records ends early, and the next goes on where it ended", async () => {
+    const { logs } = await open();
+    const message = "é".repeat(recordListBytesMax / 8);
+    const entry = { level: "info" as const, message, fields: null, at: 1 };
+    const large = (number: number, entries: number) =>
+      record(number, { started_at: number, logs: Array(entries).fill(entry) });
+    const all = [large(1, 0), large(2, 3), large(3, 2), large(4, 6), large(5, 1), large(6, 1)];
+    await logs.tx((tx) => appendExecutions(tx, all));
+    const pages: string[][] = [];
+    let cursor: string | null = null;
+    do {
+      const answer = await listExecutions(logs, { script_id: "s1" }, { limit: 200, cursor });
+      pages.push(answer.items.map(({ id }) => id));
+      cursor = answer.next_cursor;
+    } while (cursor !== null);
+    expect(pages).toEqual([[6, 5], [4], [3], [2, 1]].map((page) => page.map((n) => record(n).id)));
   });
 
   test("a script's records are listed newest first; a cursor survives new ones", async () => {
