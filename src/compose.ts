@@ -252,6 +252,7 @@ function startMaintenance(
     log_max_mb: config.logMaxMb,
     activity: () => records.stats().written + snapshotCounters().commits,
   });
+  records.watchWrites((bytes) => maintenance.wrote(bytes));
   maintenance.start();
   ends.push(() => maintenance.stop());
 }

@@ -2,7 +2,8 @@
  * Housekeeping: execution records past their age or over their size, expired sessions.
  *
  * It runs shortly after the start and then rarely, and only when something happened since: an idle
- * server writes nothing, because its card wears. Once a day it looks even so, since records age
+ * server writes nothing, because its card wears. A flood of records does not wait for its turn, or it
+ * would fill the disk before. Once a day it looks even so, since records age
  * without any help; finding nothing, it writes nothing.
  *
  * A machine without a clock of its own may boot in 1970. `clock` is the one that never shows less
@@ -20,6 +21,8 @@ import {
   maintenanceLogMbMin,
   maintenanceReclaimStepsMax,
   maintenanceSizeTarget,
+  maintenanceSoonMs,
+  maintenanceWrittenShare,
 } from "../domain/limits.ts";
 import { type StartTimer, startTimer } from "../execution/timers.ts";
 import { deleteExecutionsBefore, deleteOldestExecutions } from "../storage/executions.ts";
@@ -55,6 +58,8 @@ export interface Maintenance {
   start(): void;
   /** Waits for a run that is under way, which ends at its next chunk. May be called twice. */
   stop(): Promise<void>;
+  /** Told of every write of records, in bytes; when they add up a run comes soon. */
+  wrote(bytes: number): void;
   /** One run, whether or not anything happened. */
   runOnce(): Promise<MaintenanceReport>;
 }
@@ -70,6 +75,9 @@ class Loop implements Maintenance {
   #cancelTimer: (() => void) | null = null;
   #running: Promise<void> | null = null;
   #activity = -1;
+  /** Bytes of records since the last run began. */
+  #written = 0;
+  #isSoon = false;
   /** On the monotonic clock. */
   #ranAt = Number.NEGATIVE_INFINITY;
 
@@ -92,6 +100,15 @@ class Loop implements Maintenance {
     await this.#running;
   }
 
+  wrote(bytes: number): void {
+    this.#written += bytes;
+    if (this.#isSoon || this.#running !== null || !this.#isStarted) return;
+    const bytesMax = sizeMaxOf(this.options.log_max_mb) * maintenanceWrittenShare;
+    if (this.#written < bytesMax) return;
+    this.#isSoon = true;
+    this.#arm(maintenanceSoonMs);
+  }
+
   async runOnce(): Promise<MaintenanceReport> {
     const { db, logs, clock } = this.options;
     const now = clock.now();
@@ -107,9 +124,14 @@ class Loop implements Maintenance {
   #arm(ms: number): void {
     this.#cancelTimer?.();
     this.#cancelTimer = this.#startTimer(() => {
+      this.#isSoon = false;
+      this.#written = 0;
       this.#running = this.#tick().finally(() => {
         this.#running = null;
-        if (this.#isStarted) this.#arm(maintenanceEveryMs);
+        if (!this.#isStarted) return;
+        this.#arm(maintenanceEveryMs);
+        // What was written meanwhile may be enough for the next one.
+        this.wrote(0);
       });
     }, ms);
   }
@@ -161,7 +183,7 @@ async function purgeOverSize(
   isStopping: () => boolean,
 ): Promise<number> {
   const size = await logs.sizeBytes();
-  const sizeMax = Math.max(maxMb, maintenanceLogMbMin) * 1024 * 1024;
+  const sizeMax = sizeMaxOf(maxMb);
   if (size <= sizeMax) return 0;
   const [row] = await logs.scan(
     sql<{ records: number }>`select count(*) as records from executions`,
@@ -174,6 +196,10 @@ async function purgeOverSize(
   );
   if (deleted > 0) await reclaimAll(logs, isStopping);
   return deleted;
+}
+
+function sizeMaxOf(maxMb: number): number {
+  return Math.max(maxMb, maintenanceLogMbMin) * 1024 * 1024;
 }
 
 async function reclaimAll(logs: Database, isStopping: () => boolean): Promise<void> {

@@ -61,7 +61,11 @@ export const connectionIdleS = 60;
 export const bodyReadS = 120;
 /** Larger bodies count; what all of them together may hold while they arrive and are worked on. */
 export const bodySmallBytesMax = 64 * 1024;
-export const bodiesHeldBytesMax = 48 * 1024 * 1024;
+export const bodiesHeldBytesMax = 32 * 1024 * 1024;
+/** Larger answers count; what those that callers do not read may hold, and how many are looked at. */
+export const answerSmallBytesMax = 64 * 1024;
+export const answersHeldBytesMax = 64 * 1024 * 1024;
+export const answersRememberedMax = 1_024;
 /** What a caller is told to wait when it is full. */
 export const bodiesRetryAfterS = 2;
 /** Fields of one form, files included: each of them costs a hundred times its three bytes. */
@@ -126,12 +130,16 @@ export const memoryCeilingMb = 64;
 /** QuickJS's own stack; the host's must be at least 256 times as large. */
 export const guestStackBytes = 128 * 1024;
 /** Sandboxes that one child keeps; further suspended executions are swapped out. */
-export const instancesPerChildMax = 3;
+export const instancesPerChildMax = 8;
 /**
  * Where replies usually come this soon, an execution keeps its instance for so long while it waits:
  * swapping copies some 300 KB out and in again.
  */
 export const swapAfterMs = 2;
+/** How long a child runs guests before it reads what has arrived meanwhile. */
+export const sliceMs = 4;
+/** Then the app goes first that has used least; what is so old counts half. */
+export const turnsHalfLifeMs = 250;
 /** How long an execution may keep its instance while others wait for one. */
 export const turnMsMax = 8;
 /**
@@ -264,6 +272,11 @@ export const recordBufferMax = 2_000;
 /** Successes of one script above this many a second are counted, but kept only in part. */
 export const recordSuccessesPerSecondMax = 20;
 export const recordBufferBytesMax = 16 * 1024 * 1024;
+/** What the records of one script's failures take at most, at once and a second; the rest is brief. */
+export const recordFailureBytesMax = 2 * 1024 * 1024;
+export const recordFailureBytesPerSecondMax = 128 * 1024;
+/** Of a path, a message and a stack, this much is in a brief record. */
+export const recordBriefChars = 500;
 /** Of a header's value, of an error's message and of its stack, this much is kept. */
 export const recordHeaderCharsMax = 2_048;
 export const recordHeadersMax = 128;
@@ -298,6 +311,9 @@ export const logMaxMbDefault = 256;
 // maintenance
 export const maintenanceFirstMs = 30_000;
 export const maintenanceEveryMs = 15 * 60_000;
+/** It also runs when so much of the bound on records was written since, but not more often than this. */
+export const maintenanceWrittenShare = 0.125;
+export const maintenanceSoonMs = 5_000;
 /** Retention runs this often even when nothing happened. */
 export const maintenanceIdleEveryMs = 24 * 3_600_000;
 export const maintenanceChunkRows = 500;

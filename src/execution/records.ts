@@ -32,6 +32,7 @@ import {
 import { checkLimit, decodeCursor, type Page, type PageRequest, pageOf } from "../domain/pages.ts";
 import { appendExecutions, getExecution, listExecutions } from "../storage/executions.ts";
 import type { Database } from "../storage/port.ts";
+import { brief, FailureAllowance } from "./allowance.ts";
 import {
   type ErrorMapper,
   type FinishedExecution,
@@ -75,6 +76,7 @@ export class ExecutionRecords {
   readonly #options: ExecutionRecordsOptions;
   readonly #startTimer: StartTimer;
   readonly #sampler = new RecordSampler();
+  readonly #allowance = new FailureAllowance();
 
   #failures: Entries = new Map();
   /** Successes and refusals. */
@@ -88,6 +90,7 @@ export class ExecutionRecords {
   #failed = 0;
   #batchMax = recordFlushCount;
   #isStopped = false;
+  #onWritten: (bytes: number) => void = () => {};
 
   #written = 0;
   #droppedSuccesses = 0;
@@ -115,6 +118,11 @@ export class ExecutionRecords {
       this.#count(finished.status);
       this.#options.log.warn("an execution record could not be kept", { error, id: finished.id });
     }
+  }
+
+  /** `fn` is told of every write, in bytes (about): what they add up to may have to go again soon. */
+  watchWrites(fn: (bytes: number) => void): void {
+    this.#onWritten = fn;
   }
 
   /** Null when it was never kept, or is gone. */
@@ -184,6 +192,13 @@ export class ExecutionRecords {
 
   #put(light: FinishedExecution): void {
     const entry: Entry = { finished: light, bytes: heldBytes(light), record: null };
+    if (isFailure(light)) {
+      const now = this.#options.clock.monotonic();
+      if (!this.#allowance.takes(light.script_id, entry.bytes, now)) {
+        entry.finished = brief(light);
+        entry.bytes = heldBytes(entry.finished);
+      }
+    }
     (isFailure(light) ? this.#failures : this.#others).set(light.id, entry);
     this.#bytes += entry.bytes;
     while (this.#size() > recordBufferMax || this.#bytes > recordBufferBytesMax) {
@@ -303,6 +318,9 @@ export class ExecutionRecords {
   }
 
   #succeed(batch: Entries): void {
+    let bytes = 0;
+    for (const entry of batch.values()) bytes += entry.bytes;
+    this.#onWritten(bytes);
     this.#release(batch);
     this.#written += batch.size;
     this.#batchMax = recordFlushCount;

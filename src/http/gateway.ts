@@ -20,6 +20,7 @@ import { isReservedPath } from "../domain/paths.ts";
 import { ROUTE_METHODS } from "../domain/routes.ts";
 import type { Invoker } from "../execution/api.ts";
 import type { RoutingTable } from "../routing/api.ts";
+import { AnswerBudget } from "./answer-budget.ts";
 import { problemResponse } from "./errors.ts";
 import { BodyBudget, type GuestBody, readGuestBody } from "./request-body.ts";
 import { bearerToken, guestHeaders, requestIdOf } from "./request-headers.ts";
@@ -33,6 +34,8 @@ export interface Connection {
   /** Seconds without traffic after which the connection is closed; 0 for never. */
   timeout(request: Request, seconds: number): void;
   requestIP(request: Request): { address: string } | null;
+  /** Requests whose answers are not given, or not wholly taken by the network. */
+  readonly pendingRequests?: number;
 }
 
 export interface GatewayOptions {
@@ -62,6 +65,9 @@ export interface Gateway {
 
 interface DataPlane extends GatewayOptions {
   bodies: BodyBudget;
+  answers: AnswerBudget;
+  /** Requests whose answers are not given. */
+  unanswered: Record<Listener, number>;
 }
 
 /** One execution to start, and why. */
@@ -79,9 +85,15 @@ const KNOWN_METHODS = ROUTE_METHODS.filter((method) => method !== "ANY");
 
 export function createGateway(options: GatewayOptions): Gateway {
   const system = createSystemPaths(options);
-  const plane: DataPlane = { ...options, bodies: new BodyBudget() };
+  const plane: DataPlane = {
+    ...options,
+    bodies: new BodyBudget(),
+    answers: new AnswerBudget(),
+    unanswered: { public: 0, admin: 0 },
+  };
   const fetchOn = (listener: Listener, answer: Answer): Fetch => {
     return async (request, connection) => {
+      plane.unanswered[listener] += 1;
       try {
         const target = readTarget(request);
         const { method } = request;
@@ -89,6 +101,8 @@ export function createGateway(options: GatewayOptions): Gateway {
         return await answer(request, connection, target);
       } catch (error) {
         return failed(options, error, { request, listener });
+      } finally {
+        plane.unanswered[listener] -= 1;
       }
     };
   };
@@ -200,6 +214,8 @@ async function run(
       },
       signal: request.signal,
     });
+    const unsent = (connection.pendingRequests ?? 0) - options.unanswered.public;
+    options.answers.take(result.body.length, unsent);
     return scriptResponse(result);
   } finally {
     connection.timeout(request, connectionIdleS);

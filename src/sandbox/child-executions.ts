@@ -5,13 +5,14 @@
  * one thread), suspended in an instance, or swapped out. A reply or a timer brings it back. Nothing
  * is known of an execution after its DONE: what still arrives for it is dropped.
  */
-import { instancesPerChildMax, swapAfterMs, turnMsMax } from "../domain/limits.ts";
+import { instancesPerChildMax, sliceMs, swapAfterMs, turnMsMax } from "../domain/limits.ts";
 import { ChildPrograms, type Loaded } from "./child-programs.ts";
 import { GuestExecution } from "./guest-execution.ts";
 import { type Image, imageBytes } from "./image.ts";
 import { type BaseImage, type EntryWatch, Instance } from "./instance.ts";
 import type { DoneHeader, Program, RunHeader } from "./protocol.ts";
 import { Suspended } from "./suspended.ts";
+import { Turns } from "./turns.ts";
 
 /** Where the executions' words go. */
 export interface ChildOutput {
@@ -28,6 +29,8 @@ interface Slot {
   begun: boolean;
   /** Its newest host call, on the monotonic clock. */
   calledAt: number;
+  /** What has come for it and it has not been entered with. */
+  arrived: number;
   instance: Instance | null;
   swapped: Image | null;
   timers: Map<number, ReturnType<typeof setTimeout>>;
@@ -52,8 +55,9 @@ export class ChildExecutions {
   readonly #instances: Instance[] = [];
   /** In the order in which they came. */
   readonly #waiting: Waiter[] = [];
-  /** Whose app was last given an instance. */
-  #lastApp = "";
+  readonly #turns = new Turns();
+  /** When guests were first entered in this turn of the event loop; 0 when they were not. */
+  #sliceAt = 0;
   #base: BaseImage | null = null;
   #pumping = false;
   /** How long a reply takes, a moving average. */
@@ -91,6 +95,11 @@ export class ChildExecutions {
     const bytes = this.#releasedBytes;
     this.#releasedBytes = 0;
     return bytes;
+  }
+
+  /** Gives back what only speed needs; work goes on. */
+  trim(): void {
+    this.#base?.hot.clear();
   }
 
   addProgram(program: Program, sourceBytes: number): void {
@@ -136,6 +145,7 @@ export class ChildExecutions {
       program: null,
       begun: false,
       calledAt: 0,
+      arrived: 0,
       instance: null,
       swapped: null,
       timers: new Map(),
@@ -184,6 +194,7 @@ export class ChildExecutions {
       slot.begun = true;
       instance.run(execution, program, loaded.image);
     }
+    this.#turns.charge(program.app_id, execution.cpuMs, performance.now());
     this.#advance(slot);
   }
 
@@ -200,21 +211,38 @@ export class ChildExecutions {
   }
 
   #resume(slot: Slot, enter: (instance: Instance) => void): void {
-    if (slot.instance !== null) {
+    if (slot.instance !== null && slot.arrived === 0 && this.#hasTime()) {
       this.#goOn(slot, slot.instance, enter);
       return;
     }
     const go = (): void => {
+      slot.arrived -= 1;
       const instance = slot.instance ?? this.#swapIn(slot);
       if (instance !== null) this.#goOn(slot, instance, enter);
     };
+    slot.arrived += 1;
     this.#waiting.push({ slot, isStart: false, go });
     this.#pump();
   }
 
   #goOn(slot: Slot, instance: Instance, enter: (instance: Instance) => void): void {
-    if (!slot.execution.ended) enter(instance);
+    const { execution } = slot;
+    const before = execution.cpuMs;
+    if (!execution.ended) enter(instance);
+    this.#turns.charge(appOf(slot), execution.cpuMs - before, performance.now());
     this.#advance(slot);
+  }
+
+  /** False: it is time to read what has arrived; whatever waits goes on afterwards. */
+  #hasTime(): boolean {
+    const now = performance.now();
+    if (this.#sliceAt !== 0) return now - this.#sliceAt < sliceMs;
+    this.#sliceAt = now;
+    setImmediate(() => {
+      this.#sliceAt = 0;
+      if (this.#waiting.length > 0) this.#pump();
+    });
+    return true;
   }
 
   /** After an entry: goes on, waits, or is done. */
@@ -224,8 +252,9 @@ export class ChildExecutions {
       slot.begun = true;
       instance.callHandler(execution);
     }
-    if (!execution.finished && !execution.waits) execution.fail(NEVER);
-    if (execution.finished) this.#finish(slot);
+    const waits = execution.waits || slot.arrived > 0;
+    if (!execution.finished && !waits) execution.fail(NEVER);
+    if (execution.ended || (execution.finished && slot.arrived === 0)) this.#finish(slot);
     else this.#arm(slot);
     this.#relieve();
   }
@@ -304,35 +333,33 @@ export class ChildExecutions {
     );
   }
 
-  /** Gives instances to what waits for one, as far as there are any. */
+  /** Lets what waits go on, as far as there are instances and time. */
   #pump(): void {
     if (this.#pumping) return;
     this.#pumping = true;
-    for (let at = this.#nextWaiter(); at !== -1; at = this.#nextWaiter()) {
+    for (let at = this.#nextWaiter(); at !== -1 && this.#hasTime(); at = this.#nextWaiter()) {
       const waiter = this.#waiting[at] as Waiter;
       const isGone = !this.#slots.has(waiter.slot.execution.id);
       if (!isGone && waiter.slot.instance === null && this.#freeInstance() === null) break;
       this.#waiting.splice(at, 1);
-      if (isGone) continue;
-      this.#lastApp = appOf(waiter.slot);
-      waiter.go();
+      if (!isGone) waiter.go();
     }
     this.#pumping = false;
   }
 
-  /**
-   * Who came first, of another app than the one before when there is any: an app whose executions are
-   * large, or come back all the time, costs the others one of its turns and not all of them. -1 for
-   * nobody.
-   */
+  /** Who came first, of the app that has used least; -1 for nobody. */
   #nextWaiter(): number {
+    const now = performance.now();
     let next = -1;
+    let least = Number.POSITIVE_INFINITY;
     for (let at = 0; at < this.#waiting.length; at += 1) {
       const { slot, isStart } = this.#waiting[at] as Waiter;
       const app = appOf(slot);
       if (isStart && !this.#suspended.admits(app)) continue;
-      if (app !== this.#lastApp) return at;
-      if (next === -1) next = at;
+      const used = this.#turns.used(app, now);
+      if (used >= least) continue;
+      next = at;
+      least = used;
     }
     return next;
   }

@@ -110,6 +110,7 @@ class SandboxChild {
         this.#executions.programs.forget(JSON.parse(payload) as string);
         return;
       case FRAME_REST:
+        this.#executions.trim();
         this.#rest.begin();
         return;
       default:

@@ -21,6 +21,10 @@ export interface WholeImage {
   readonly heap: Buffer;
 }
 
+/** An image is put together whole after so many uses, and this many are kept so (some 300 KB each). */
+const HOT_USES = 64;
+const HOT_IMAGES_MAX = 8;
+
 /** What differs from a whole image, run after run. */
 export interface Image {
   /** Null: it is whole itself, one run of each part. */
@@ -94,6 +98,55 @@ export function restoreImage(quickjs: QuickJs, image: Image): void {
   if (dirtyEnd > end) memory.fill(0, end, dirtyEnd);
   quickjs.zeroStack();
   quickjs.resetStack();
+}
+
+/**
+ * The images in use right now, put together whole: one run of each part is 2 µs quicker to put back
+ * than some thirty small ones, and an image that is used again and again is worth its 300 KB.
+ */
+export class HotImages {
+  readonly #hot = new Map<Image, Image>();
+  /** Uses of the others, since the last time that all were forgotten. */
+  #uses = new Map<Image, number>();
+
+  /** The same memory, in the form that is put back most quickly. */
+  of(image: Image): Image {
+    if (image.base === null) return image;
+    const hot = this.#hot.get(image);
+    if (hot !== undefined) return hot;
+    const uses = (this.#uses.get(image) ?? 0) + 1;
+    if (uses < HOT_USES) {
+      if (this.#uses.size >= HOT_USES * HOT_IMAGES_MAX) this.#uses = new Map();
+      this.#uses.set(image, uses);
+      return image;
+    }
+    this.#uses.delete(image);
+    const made = putTogether(image, image.base);
+    this.#hot.set(image, made);
+    const [oldest] = this.#hot.keys();
+    if (this.#hot.size > HOT_IMAGES_MAX && oldest !== undefined) this.#hot.delete(oldest);
+    return made;
+  }
+
+  /** Gives the memory back; what is used again is put together again. */
+  clear(): void {
+    this.#hot.clear();
+    this.#uses.clear();
+  }
+}
+
+function putTogether({ bytes, runs, heapEnd }: Image, base: WholeImage): Image {
+  const end = Math.max(heapEnd, HEAP_BASE + base.heap.length);
+  const whole = Buffer.alloc(STATIC_END + end - HEAP_BASE);
+  const place = (address: number): number =>
+    address < STATIC_END ? address : STATIC_END + address - HEAP_BASE;
+  base.low.copy(whole, 0);
+  base.heap.copy(whole, STATIC_END);
+  for (let index = 0; index < runs.length; index += RUN_WORDS) {
+    bytes.copy(whole, place(runs[index] as number), runs[index + 1], runs[index + 2]);
+  }
+  const wholeRuns = new Uint32Array([0, 0, STATIC_END, HEAP_BASE, STATIC_END, whole.length]);
+  return { base: null, heapEnd: end, bytes: whole, runs: wholeRuns };
 }
 
 /** Adds the runs of [from, to) that are not as in `base`; what lies beyond `base` is one. */

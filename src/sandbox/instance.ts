@@ -24,6 +24,7 @@ import {
   captureDifference,
   captureImage,
   captureWhole,
+  HotImages,
   type Image,
   restoreImage,
   type WholeImage,
@@ -51,6 +52,8 @@ interface Entries {
 /** The image of a guest without a program, from which all others are made. */
 export interface BaseImage {
   whole: WholeImage;
+  /** Shared by all instances of a process. */
+  hot: HotImages;
   /** No difference from `whole`. */
   image: Image;
   entries: Entries;
@@ -221,7 +224,7 @@ export class Instance {
     this.#program = program;
     this.#loadedModules.clear();
     this.placedAt = performance.now();
-    restoreImage(this.#quickjs, image);
+    restoreImage(this.#quickjs, this.base.hot.of(image));
   }
 
   /** Modules that only a dynamic import names: evaluated once here, not in each execution. */
@@ -365,6 +368,7 @@ function makeBase(quickjs: QuickJs): BaseImage {
   const whole = captureWhole(quickjs);
   return {
     whole,
+    hot: new HotImages(),
     image: captureDifference(quickjs, whole),
     entries,
     runtime: quickjs.runtime,

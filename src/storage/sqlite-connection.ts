@@ -39,6 +39,15 @@ export class SqliteConnection {
     return this.#execute(statement, (query, values) => query.get(...values)) as Row | null;
   }
 
+  /** True for what cannot change anything, whatever it is given. */
+  reads(statement: Statement<unknown>): boolean {
+    try {
+      return this.#prepare(statement.texts).kind === "read";
+    } catch (error) {
+      throw translate(error);
+    }
+  }
+
   all<Row>(statement: Statement<Row>): Row[] {
     return this.#execute(statement, (query, values) => query.all(...values)) as Row[];
   }

@@ -57,6 +57,11 @@ export class SqliteWriter {
     private readonly options: SqliteWriterOptions,
   ) {}
 
+  /** No transaction is open at this moment. */
+  get closed(): boolean {
+    return this.#active === null;
+  }
+
   /** Resolves at the commit, after what `afterCommit` was given. */
   run<T>(fn: (tx: Tx) => Promise<T>): Promise<T> {
     if (this.#queue.length - this.#head >= this.options.queueMax) {

@@ -1,6 +1,7 @@
 /**
- * The SQLite engine: one writer behind a queue, one reader on the calling thread, a thread for
- * scans and checkpoints, group commit by fdatasync (see the files beside this one).
+ * The SQLite engine: one writer behind a queue, one reader on the calling thread for while a
+ * transaction is open, a thread for scans and checkpoints, group commit by fdatasync (see the files
+ * beside this one).
  *
  * Point reads stay on the calling thread because they take 2 µs there and 50 anywhere else. All
  * connections share one write-ahead log; a read sees every commit that came before it, durable or
@@ -191,7 +192,7 @@ class SqliteDatabase implements Database {
   get<Row>(statement: Statement<Row>, seen?: Seen): Promise<Row | null> {
     try {
       this.#assertOpen();
-      const row = this.#reader.get(statement);
+      const row = this.#pointReader(statement).get(statement);
       this.#note(seen);
       return Promise.resolve(row);
     } catch (error) {
@@ -202,7 +203,7 @@ class SqliteDatabase implements Database {
   all<Row>(statement: Statement<Row>, seen?: Seen): Promise<Row[]> {
     try {
       this.#assertOpen();
-      const rows = this.#reader.all(statement);
+      const rows = this.#pointReader(statement).all(statement);
       this.#note(seen);
       return Promise.resolve(rows);
     } catch (error) {
@@ -306,6 +307,15 @@ class SqliteDatabase implements Database {
     // The last connection checkpoints, syncs and removes the log.
     this.#writerConnection.close();
     closeSync(this.#walFd);
+  }
+
+  /**
+   * Between transactions the writer's connection reads: it knows the pages that it wrote, where the
+   * reader must read them again after every commit (a get after a set: 12 µs against 4).
+   */
+  #pointReader(statement: Statement<unknown>): SqliteConnection {
+    const writer = this.#writerConnection;
+    return this.#writer.closed && writer.reads(statement) ? writer : this.#reader;
   }
 
   #assertOpen(): void {

@@ -7,6 +7,8 @@ import {
   maintenanceFirstMs,
   maintenanceIdleEveryMs,
   maintenanceLogMbMin,
+  maintenanceSoonMs,
+  maintenanceWrittenShare,
 } from "../../src/domain/limits.ts";
 import { toRecord } from "../../src/execution/recording.ts";
 import { insertAccount } from "../../src/storage/accounts.ts";
@@ -220,5 +222,28 @@ describe("the loop", () => {
     await bundle.maintenance.stop();
     expect(bundle.time.timers).toBe(0);
     expect(await bundle.count(bundle.logs, "executions")).toBeGreaterThan(0);
+  });
+
+  test("a flood of records has a run come soon, again and again, but not after a stop", async () => {
+    await using bundle = await setup({ log_max_mb: 1 });
+    const { maintenance, time, world } = bundle;
+    maintenance.start();
+    await tick(bundle);
+    const enough = maintenanceLogMbMin * 1024 * 1024 * maintenanceWrittenShare;
+    for (let round = 0; round < 3; round += 1) {
+      await bundle.addRecords(10, 8);
+      world.activity += 10;
+      maintenance.wrote(enough / 2);
+      expect(time.nextIn).toBe(maintenanceEveryMs);
+      maintenance.wrote(enough / 2);
+      expect(time.nextIn).toBe(maintenanceSoonMs);
+      maintenance.wrote(enough);
+      expect(time.timers).toBe(1);
+      await tick(bundle);
+      expect(await bundle.count(bundle.logs, "executions")).toBe(0);
+    }
+    await maintenance.stop();
+    maintenance.wrote(enough);
+    expect(time.timers).toBe(0);
   });
 });

@@ -7,6 +7,8 @@ import {
   kvCollectionBytesMax,
   kvKeyBytesMax,
   kvListBytesMax,
+  kvListsPerAppMax,
+  kvListsWaitingMax,
   kvValueBytesMax,
 } from "../../src/domain/limits.ts";
 import { openFolder } from "../execution/folder.ts";
@@ -393,5 +395,34 @@ describe("durability", () => {
     const cx = { ...bundle.context(1), app_id: "app-gone" };
     const code = await codeOf(bundle.call("set", { collection: "c", key: "k", value: 1 }, cx));
     expect(typeof code).toBe("string");
+  });
+});
+
+describe("lists of one app", () => {
+  test("take turns, so that another app's list waits for two of them and not for all", async () => {
+    await using kv = await setup();
+    for (let index = 0; index < 8; index += 1) {
+      await kv.at("set", `k${index}`, { value: "x".repeat(kvValueBytesMax - 2) });
+    }
+    let over = 0;
+    const flood = Array.from({ length: 200 }, () =>
+      kv.call("list", { collection: "c", limit: 4 }).then(() => {
+        over += 1;
+      }),
+    );
+    await kv.call("list", { collection: "c" }, kv.context(2));
+    expect(over).toBeLessThan(20);
+    await Promise.all(flood);
+    expect(over).toBe(200);
+  });
+
+  test("wait within a bound", async () => {
+    await using kv = await setup();
+    const flood = Array.from({ length: kvListsPerAppMax + kvListsWaitingMax + 1 }, () =>
+      codeOf(kv.call("list", { collection: "c" })),
+    );
+    expect(await flood.at(-1)).toBe("unavailable");
+    const ends = await Promise.all(flood);
+    expect(ends.filter((end) => end === "unavailable").length).toBe(1);
   });
 });

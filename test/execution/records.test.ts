@@ -3,18 +3,20 @@ import { type Logger, silentLogger } from "../../src/base/log.ts";
 import { PicError } from "../../src/domain/errors.ts";
 import type { ExecutionStatus } from "../../src/domain/executions.ts";
 import {
+  recordBriefChars,
   recordBufferBytesMax,
   recordBufferMax,
+  recordFailureBytesMax,
   recordFlushCount,
   recordFlushMs,
   recordRetryMsMax,
   recordSuccessesPerSecondMax,
 } from "../../src/domain/limits.ts";
 import { encodeCursor } from "../../src/domain/pages.ts";
-import type { ErrorMapper } from "../../src/execution/recording.ts";
+import type { ErrorMapper, FinishedExecution } from "../../src/execution/recording.ts";
 import { ExecutionRecords } from "../../src/execution/records.ts";
 import type { Database } from "../../src/storage/port.ts";
-import { FakeTime, finished, outcome, settled, until } from "./fakes.ts";
+import { FakeTime, finished, outcome, request, settled, until } from "./fakes.ts";
 import { openFolder } from "./folder.ts";
 
 const asIs: ErrorMapper = async (error) => error;
@@ -252,7 +254,7 @@ describe("overflow", () => {
     const message = "x".repeat(1_000_000);
     for (let i = 0; i < 40; i += 1) {
       const logs = [{ level: "info" as const, message, fields: null, at: 1 }];
-      bundle.records.add(failure({ outcome: outcome({ logs }) }));
+      bundle.records.add(finished({ outcome: outcome({ logs }) }));
     }
     expect(bundle.records.stats().buffered_bytes).toBeLessThanOrEqual(recordBufferBytesMax);
     expect(bundle.records.stats().buffered).toBe(16);
@@ -321,6 +323,51 @@ describe("a failing sink", () => {
     await bundle.records.flush();
     await until(() => bundle.records.stats().buffered === 0);
     expect(bundle.records.stats().written).toBeGreaterThanOrEqual(1);
+  });
+});
+
+describe("failures that strangers can cause", () => {
+  const heavy = () =>
+    failure({
+      request: request({
+        headers: { pad: "p".repeat(10_000) },
+        body_json: `"${"b".repeat(5_000)}"`,
+      }),
+      outcome: outcome({
+        status: "error",
+        error: { name: "E", message: "m".repeat(4_000), stack: "s".repeat(8_000) },
+        logs: [{ level: "info", message: "x".repeat(1_000), fields: null, at: 5 }],
+      }),
+    });
+
+  test("are all recorded, in brief once they take too much, and in full again later", async () => {
+    await using bundle = await setup();
+    const each = 28_000;
+    const full = Math.floor(recordFailureBytesMax / each);
+    const all = Array.from({ length: full + 100 }, heavy);
+    let bytes = 0;
+    bundle.records.watchWrites((written) => {
+      bytes += written;
+    });
+    for (const one of all) bundle.records.add(one);
+    await bundle.records.flush();
+    expect(bytes).toBeLessThan(recordFailureBytesMax + all.length * 4_000);
+    const first = await bundle.records.get((all[0] as FinishedExecution).id);
+    const last = await bundle.records.get((all.at(-1) as FinishedExecution).id);
+    expect(first?.request?.headers.pad).toBeDefined();
+    expect(last).toMatchObject({ status: "error", logs_dropped: 1 });
+    expect(last?.request).toMatchObject({ method: "GET", headers: {}, body: null });
+    expect(last?.error?.message).toBe("m".repeat(recordBriefChars));
+    expect(last?.logs[0]?.message).toContain("in brief");
+    // Another script has an allowance of its own.
+    const other = { ...heavy(), script_id: "script-2" };
+    bundle.records.add(other);
+    bundle.time.advance(60_000);
+    const later = heavy();
+    bundle.records.add(later);
+    for (const { id } of [other, later]) {
+      expect((await bundle.records.get(id))?.request?.headers.pad).toBeDefined();
+    }
   });
 });
 

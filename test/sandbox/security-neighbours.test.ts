@@ -3,11 +3,17 @@
  * while they wait, and by coming back all the time.
  */
 import { describe, expect, test } from "bun:test";
-import { suspendedBytesLimit, suspendedBytesMax } from "../../src/domain/limits.ts";
+import {
+  instancesPerChildMax,
+  suspendedBytesLimit,
+  suspendedBytesMax,
+} from "../../src/domain/limits.ts";
 import { Suspended } from "../../src/sandbox/suspended.ts";
 import { type Done, handler, setup } from "./child-setup.ts";
 
 const MEGABYTE = 1024 * 1024;
+/** More than have an instance each, by so many that of 28 MB they hold more than may be held. */
+const MANY = instancesPerChildMax + 6;
 const GOOD = `import { kv } from "picloud";
 export default async () => { await kv.collection("c").get("k"); return 1 }`;
 
@@ -29,7 +35,7 @@ describe("a neighbour is answered while an app's executions", () => {
     const source = handler(
       "const keep = new Uint8Array(28e6).fill(1); await new Promise((r) => setTimeout(r, 800)); return keep.length",
     );
-    const evil = Array.from({ length: 7 }, () => run(source, { app: "evil" }));
+    const evil = Array.from({ length: MANY }, () => run(source, { app: "evil" }));
     let over = 0;
     for (const done of evil) done.then(() => (over += 1));
     await neighbour(run, 5);
@@ -46,7 +52,7 @@ describe("a neighbour is answered while an app's executions", () => {
        await new Promise((r) => setTimeout(r, 1_000)); return keep.length`,
     );
     const limits = { cpu_ms: 20_000 };
-    const evil = Array.from({ length: 12 }, () => run(source, { app: "evil", limits }));
+    const evil = Array.from({ length: MANY }, () => run(source, { app: "evil", limits }));
     await Bun.sleep(50);
     await neighbour(run);
     const ends = (await Promise.all(evil)).map((done) => done.budget ?? done.status);
@@ -55,12 +61,26 @@ describe("a neighbour is answered while an app's executions", () => {
     expect(new Set(ends).size).toBe(2);
   });
 
+  test("compute between two host calls, within all their limits", async () => {
+    const { run } = await setup();
+    const source = `import { kv } from "picloud"; export default async () => {
+      for (let n = 0; n < 8; n++) {
+        const end = Date.now() + 20; while (Date.now() < end);
+        await kv.collection("c").get("k");
+      }
+      return 1 }`;
+    const evil = Array.from({ length: 12 }, () => run(source, { app: "evil" }));
+    // At each of its steps it waits for one piece of 20 ms, and not for all that are due.
+    expect(await neighbour(run, 5)).toBeLessThan(5 * 3 * 40);
+    for (const done of await Promise.all(evil)) expect(done.status).toBe("success");
+  });
+
   test("come back every millisecond", async () => {
     const { run } = await setup();
     const source = handler(
       "const end = Date.now() + 1_000; while (Date.now() < end) await new Promise((r) => setTimeout(r, 1)); return 1",
     );
-    const evil = Array.from({ length: 8 }, () => run(source, { app: "evil" }));
+    const evil = Array.from({ length: MANY }, () => run(source, { app: "evil" }));
     await Bun.sleep(50);
     expect(await neighbour(run)).toBeLessThan(1_000);
     for (const done of await Promise.all(evil)) expect(done.status).toBe("success");
@@ -71,22 +91,30 @@ describe("a neighbour is answered while an app's executions", () => {
     const source = `import { kv } from "picloud"; export default async () => {
       const end = Date.now() + 1_000; while (Date.now() < end) await kv.collection("c").get("k"); return 1 }`;
     const limits = { host_calls: 1_000_000 };
-    const evil = Array.from({ length: 8 }, () => run(source, { app: "evil", limits }));
+    const evil = Array.from({ length: MANY }, () => run(source, { app: "evil", limits }));
     await Bun.sleep(50);
     expect(await neighbour(run)).toBeLessThan(1_000);
     for (const done of await Promise.all(evil)) expect(done.status).toBe("success");
   });
 });
 
-test("memory that is put in and out all the time is paid for as CPU", async () => {
+test("memory that is put in and out is paid for as CPU", async () => {
   const { run } = await setup();
   const source = handler(
-    "const keep = new Uint8Array(28e6).fill(1); for (;;) await new Promise((r) => setTimeout(r, 0))",
+    `const keep = new Uint8Array(28e6).fill(1); for (let n = 0; n < 8; n++) await new Promise((r) => setTimeout(r, 1));
+     return keep.length`,
   );
-  const limits = { cpu_ms: 150, timeout_ms: 1_500 };
-  const ends = await Promise.all(Array.from({ length: 6 }, () => run(source, { limits })));
-  // The three that are left at the end keep their instances, and pay nothing more.
-  expect(ends.filter((done) => done.budget === "cpu_ms").length).toBeGreaterThanOrEqual(2);
+  const limits = { cpu_ms: 20_000 };
+  const cpuMsOf = (ends: Done[]): number => ends.reduce((sum, { cpu_ms }) => sum + cpu_ms, 0);
+  await run(source, { limits });
+  const alone: Done[] = [];
+  for (let index = 0; index < 3; index += 1) alone.push(await run(source, { limits }));
+  const together = await Promise.all(
+    Array.from({ length: MANY - 3 }, () => run(source, { limits })),
+  );
+  for (const done of together) expect(done.status).toBe("success");
+  const each = (ends: Done[]): number => cpuMsOf(ends) / ends.length;
+  expect(each(together)).toBeGreaterThan(2 * each(alone));
 });
 
 describe("the memory of waiting executions", () => {
