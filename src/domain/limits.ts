@@ -131,10 +131,13 @@ export const memoryCeilingMb = 64;
 export const guestStackBytes = 128 * 1024;
 /** Sandboxes that one child keeps; further suspended executions are swapped out. */
 export const instancesPerChildMax = 8;
+/** Memory of large executions that wait in their instances; beyond it they are swapped out at once. */
+export const residentBytesMax = 64 * 1024 * 1024;
 /**
- * Where replies usually come this soon, an execution keeps its instance for so long while it waits:
- * swapping copies some 300 KB out and in again.
+ * An execution keeps its instance for so long while it waits: swapping copies some 300 KB out and in
+ * again. Where replies usually take longer than replyMsMax, nobody waits for them.
  */
+export const replyMsMax = 8;
 export const swapAfterMs = 2;
 /** How long a child runs guests before it reads what has arrived meanwhile. */
 export const sliceMs = 4;

@@ -5,7 +5,14 @@
  * one thread), suspended in an instance, or swapped out. A reply or a timer brings it back. Nothing
  * is known of an execution after its DONE: what still arrives for it is dropped.
  */
-import { instancesPerChildMax, sliceMs, swapAfterMs, turnMsMax } from "../domain/limits.ts";
+import {
+  instancesPerChildMax,
+  replyMsMax,
+  residentBytesMax,
+  sliceMs,
+  swapAfterMs,
+  turnMsMax,
+} from "../domain/limits.ts";
 import { ChildPrograms, type Loaded } from "./child-programs.ts";
 import { GuestExecution } from "./guest-execution.ts";
 import { type Image, imageBytes } from "./image.ts";
@@ -255,8 +262,21 @@ export class ChildExecutions {
     const waits = execution.waits || slot.arrived > 0;
     if (!execution.finished && !waits) execution.fail(NEVER);
     if (execution.ended || (execution.finished && slot.arrived === 0)) this.#finish(slot);
-    else this.#arm(slot);
+    else {
+      this.#arm(slot);
+      this.#limitResidents(slot);
+    }
     this.#relieve();
+  }
+
+  /** What waits in place is memory, too: above the bound, large ones wait where it is counted. */
+  #limitResidents({ instance }: Slot): void {
+    if (instance === null || !instance.grown) return;
+    const large = this.#instances.filter((one) => one.grown && one.resident !== null);
+    const bytes = large.reduce((sum, one) => sum + one.memoryBytes, 0);
+    if (bytes <= residentBytesMax) return;
+    this.#swapOut(instance);
+    this.#replace(instance);
   }
 
   /** Ends what has waited for the last time, and what takes more memory than there is for waiting. */
@@ -400,7 +420,7 @@ export class ChildExecutions {
     }
     if (instance === undefined) return null;
     const ms = freeAt - performance.now();
-    if (ms > 0 && this.#replyMs < swapAfterMs) {
+    if (ms > 0 && this.#replyMs < replyMsMax) {
       this.#pumpLater(ms);
       return null;
     }
