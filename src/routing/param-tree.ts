@@ -5,7 +5,8 @@
  * branches before the last segment decides. So each node asks about the position where most patterns
  * are literal, not about the next one. Patterns that have a parameter there go to `rest`, once; a
  * search follows at most one branch and the rest of each node, and no position is asked about twice
- * on a way down, so its depth is at most routeSegmentsMax.
+ * on a way down, so its depth is at most routeSegmentsMax. How many nodes it visits is measured
+ * (`bun run bench routing`), not proved.
  */
 import type { PathPattern } from "../domain/routes.ts";
 import { type Entry, Handlers, headRank } from "./handlers.ts";

@@ -7,8 +7,8 @@
  * pattern that wins, an explicit HEAD route, else GET's, else ANY's.
  *
  * Work is bounded whatever is routed: exact paths are one look-up, prefixes a trie of at most
- * routeSegmentsMax levels that is left at the first miss, parameters a tree that does not backtrack
- * (param-tree.ts), wildcards a trie of at most routeHostLabelsMax levels.
+ * routeSegmentsMax levels that is left at the first miss, parameters a tree that asks about each
+ * position once (param-tree.ts), wildcards a trie of at most routeHostLabelsMax levels.
  */
 import { routeSegmentsMax } from "../domain/limits.ts";
 import { decodePiece } from "../domain/paths.ts";
@@ -77,22 +77,23 @@ class Table implements RoutingTable {
   }
 
   match(method: string, host: string, path: string): MatchResult {
+    const target = new Target(path);
     const strict = this.#strict.size === 0 ? undefined : this.#strict.get(host);
     if (strict !== undefined) {
-      const entry = strict.find(method, path);
-      if (entry !== null) return matched(entry, path, null);
+      const entry = strict.find(method, target);
+      if (entry !== null) return matched(entry, target, null);
     }
     const wildcards = this.#wildcards.children === null ? null : this.#wildcardsOf(host);
     if (wildcards !== null) {
       for (let index = wildcards.length - 1; index >= 0; index -= 1) {
         const bucket = wildcards[index] as Bucket;
-        const entry = bucket.find(method, path);
-        if (entry !== null) return matched(entry, path, host.slice(0, -bucket.suffixChars));
+        const entry = bucket.find(method, target);
+        if (entry !== null) return matched(entry, target, host.slice(0, -bucket.suffixChars));
       }
     }
-    const entry = this.#any.find(method, path);
-    if (entry !== null) return matched(entry, path, null);
-    return notAllowed([strict, ...(wildcards ?? []), this.#any], path);
+    const entry = this.#any.find(method, target);
+    if (entry !== null) return matched(entry, target, null);
+    return notAllowed([strict, ...(wildcards ?? []), this.#any], target);
   }
 
   /** The buckets of all wildcards that cover the host, the longest last. */
@@ -132,6 +133,18 @@ class Table implements RoutingTable {
   }
 }
 
+/** A path that is looked up: in several buckets, and cut into segments at most once. */
+class Target {
+  #pieces: readonly string[] | null = null;
+
+  constructor(readonly path: string) {}
+
+  get pieces(): readonly string[] {
+    this.#pieces ??= this.path.slice(1).split("/", routeSegmentsMax + 1);
+    return this.#pieces;
+  }
+}
+
 /** All routes of one host pattern. */
 class Bucket {
   readonly #exact = new Map<string, Handlers>();
@@ -165,7 +178,8 @@ class Bucket {
     this.#builders = new Map();
   }
 
-  find(method: string, path: string): Entry | null {
+  find(method: string, target: Target): Entry | null {
+    const { path } = target;
     // A longer path cannot be among them: its hash is not computed.
     if (path.length <= this.#exactCharsMax) {
       const exact = this.#exact.get(path)?.pick(method);
@@ -174,17 +188,18 @@ class Bucket {
     const prefix = this.#findPrefix(method, path);
     const tree = this.#paramTreeFor(path);
     if (tree === undefined) return prefix;
-    const param = searchParams(tree, split(path), method);
+    const param = searchParams(tree, target.pieces, method);
     if (param === null || prefix === null) return param ?? prefix;
     return param.leading_literals >= prefix.leading_literals ? param : prefix;
   }
 
   /** The methods of every pattern that matches the path. */
-  collectMethods(path: string, into: Set<string>): void {
+  collectMethods(target: Target, into: Set<string>): void {
+    const { path } = target;
     this.#exact.get(path)?.collectMethods(into);
     for (const handlers of this.#prefixesOf(path)) handlers.collectMethods(into);
     const tree = this.#paramTreeFor(path);
-    if (tree !== undefined) collectParamMethods(tree, split(path), into);
+    if (tree !== undefined) collectParamMethods(tree, target.pieces, into);
   }
 
   #findPrefix(method: string, path: string): Entry | null {
@@ -253,11 +268,11 @@ function entryOf(pattern: PathPattern, route: Route): Entry {
 }
 
 /** @param hostTaken what a wildcard's star took, or null */
-function matched(entry: Entry, path: string, hostTaken: string | null): MatchResult {
+function matched(entry: Entry, target: Target, hostTaken: string | null): MatchResult {
   // Without a prototype: a parameter may be called `__proto__`.
   const params: Record<string, string> = Object.create(null);
   if (entry.params.length > 0) {
-    const pieces = split(path);
+    const { pieces } = target;
     for (const { name, position } of entry.params) {
       params[name] = decodePiece(pieces[position] as string);
     }
@@ -266,14 +281,14 @@ function matched(entry: Entry, path: string, hostTaken: string | null): MatchRes
   if (hostTaken !== null && route.host_param_name !== null) {
     params[route.host_param_name] = hostTaken;
   }
-  const rest = entry.rest_at === -1 ? "" : decodePiece(path.slice(entry.rest_at));
+  const rest = entry.rest_at === -1 ? "" : decodePiece(target.path.slice(entry.rest_at));
   const match: RouteMatch = { route, params, rest };
   return { kind: "match", match };
 }
 
-function notAllowed(buckets: readonly (Bucket | undefined)[], path: string): MatchResult {
+function notAllowed(buckets: readonly (Bucket | undefined)[], target: Target): MatchResult {
   const methods = new Set<string>();
-  for (const bucket of buckets) bucket?.collectMethods(path, methods);
+  for (const bucket of buckets) bucket?.collectMethods(target, methods);
   if (methods.size === 0) return NONE;
   if (methods.has("GET")) methods.add("HEAD");
   return { kind: "method_not_allowed", allow: [...methods].sort() };
@@ -282,8 +297,4 @@ function notAllowed(buckets: readonly (Bucket | undefined)[], path: string): Mat
 function finishHosts(node: HostNode): void {
   node.bucket?.finish();
   for (const child of node.children?.values() ?? []) finishHosts(child);
-}
-
-function split(path: string): string[] {
-  return path.slice(1).split("/", routeSegmentsMax + 1);
 }
