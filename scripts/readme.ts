@@ -1,7 +1,7 @@
 /** Writes the configuration table of the README from its one declaration; a test compares them. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
-import { settingsMarkdown } from "../src/config.ts";
+import { settingsMarkdown } from "../src/settings.ts";
 
 const readme = resolve(import.meta.dir, "../README.md");
 const place = /(<!-- settings:.*-->\n)[\s\S]*(<!-- \/settings -->)/;

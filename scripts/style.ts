@@ -36,9 +36,10 @@ export const FLOORS: Readonly<Record<string, readonly string[]>> = {
   background: ["execution", "storage", "domain", "base"],
   http: ["services", "execution", "routing", "domain", "base", "types:schema"],
   "http/admin": ["http", "services", "execution", "routing", "schema", "domain", "base"],
-  cli: ["client", "domain", "base", "config"],
+  cli: ["client", "domain", "base", "config", "settings"],
   client: ["domain", "base", "types:schema"],
-  config: ["domain", "base"],
+  config: ["settings", "domain", "base"],
+  settings: ["domain", "base"],
   main: ["config", "compose", "cli", "sandbox", "sdk", "domain", "base", "package.json"],
 };
 
@@ -124,7 +125,9 @@ function checkImport(file: string, one: Import): Violation[] {
   if (from === "main" && kind === "static" && to !== "package.json") {
     return say("main.ts imports a role dynamically");
   }
-  if (from === "compose") return to === "main" ? say("compose must not import main") : [];
+  if (from === "compose") {
+    return to === "main" || to === "settings" ? say(`compose must not import ${to}`) : [];
+  }
   const allowed = FLOORS[from] ?? [];
   if (allowed.includes(to)) return [];
   if (kind === "type" && allowed.includes(`types:${to}`)) return [];

@@ -120,7 +120,8 @@ async function admin(rest: string[]): Promise<number> {
 
 /** Reads the configuration; null when it is wrong and the user has been told. */
 async function configure(rest: string[], own: RoleArguments = {}): Promise<Loaded | null> {
-  const { ConfigError, loadConfig, machineMemoryBytes } = await import("./config.ts");
+  const { machineMemoryBytes } = await import("./base/memory.ts");
+  const { ConfigError, loadConfig } = await import("./config.ts");
   const readFile = (path: string): string => readFileSync(path, "utf8");
   const isCompiled = Bun.main.startsWith("/$bunfs/");
   const around = {
@@ -198,7 +199,7 @@ async function unknownRole(name: string): Promise<number> {
     complainRaw(overviewHelp());
     return exitUsage;
   }
-  const { suggestion } = await import("./config.ts");
+  const { suggestion } = await import("./base/suggestion.ts");
   const near = suggestion(name, shownRoles);
   complain(`unknown command ${name}${near === null ? "" : `; did you mean ${near}?`}`);
   return exitUsage;

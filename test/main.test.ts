@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { version } from "../package.json";
-import { settingRows } from "../src/config.ts";
+import { settingRows } from "../src/settings.ts";
 
 const main = resolve(import.meta.dir, "../src/main.ts");
 

@@ -4,9 +4,9 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { withSettings } from "../scripts/readme.ts";
-import { settingRows } from "../src/config.ts";
 import { LIMIT_DEFAULTS } from "../src/domain/limits.ts";
 import { sdkDeclarations } from "../src/sdk/declarations.ts";
+import { settingRows } from "../src/settings.ts";
 
 const root = resolve(import.meta.dir, "..");
 const readme = readFileSync(`${root}/README.md`, "utf8");

@@ -45,6 +45,18 @@ describe("a planted violation is caught", () => {
       'const a = await import("../config.ts");',
       "execution must not import config",
     ],
+    [
+      "src/services/x.ts",
+      'import type { Setting } from "../settings.ts";',
+      "services must not import settings",
+    ],
+    ["src/compose.ts", 'import { a } from "./settings.ts";', "compose must not import settings"],
+    ["src/main.ts", 'const a = await import("./settings.ts");', "main must not import settings"],
+    [
+      "src/settings.ts",
+      'import type { Config } from "./config.ts";',
+      "settings must not import config",
+    ],
     ["src/sdk/x.ts", 'import "../base/ids.ts";', "sdk must not import base"],
     [
       "src/services/x.ts",
@@ -79,6 +91,7 @@ describe("a planted violation is caught", () => {
     ],
     ["src/base/x.ts", 'import { a } from "./y";', "./y has no extension"],
     ["src/execution/x.ts", "const a = process.env.HOME;", "config.ts alone reads the environment"],
+    ["src/settings.ts", "const a = Bun.env.HOME;", "config.ts alone reads the environment"],
     ["src/base/x.ts", "export default 1;", "exports are named"],
     ["src/helpers/x.ts", "", "src/helpers is not one of the floors"],
     ["src/base/utils.ts", "", "utils says nothing: name the file by its noun"],
@@ -113,10 +126,13 @@ describe("what the table allows passes", () => {
     ).toEqual([]);
     expect(rulesBrokenBy("src/http/x.ts", 'const a = await import("./admin/a.ts");')).toEqual([]);
     expect(rulesBrokenBy("src/compose.ts", 'import { a } from "./storage/sqlite.ts";')).toEqual([]);
+    expect(rulesBrokenBy("src/cli/help.ts", 'import { a } from "../settings.ts";')).toEqual([]);
   });
 
   test("every floor of the table may import itself and node's modules", () => {
-    for (const floor of Object.keys(FLOORS).filter((name) => !/main|config|client/.test(name))) {
+    for (const floor of Object.keys(FLOORS).filter(
+      (name) => !/main|config|settings|client/.test(name),
+    )) {
       const text = 'import { a } from "./b.ts";\nimport { join } from "node:path";';
       expect(rulesBrokenBy(`src/${floor}/a.ts`, text)).toEqual([]);
     }

@@ -1,5 +1,5 @@
 /** The help texts of the roles of the one executable. */
-import { type SettingRow, settingRows } from "../config.ts";
+import { type SettingRow, settingRows } from "../settings.ts";
 
 interface RoleHelp {
   readonly usage: string;

@@ -21,8 +21,9 @@ export interface WholeImage {
   readonly heap: Buffer;
 }
 
-/** An image is put together whole after so many uses, and this many are kept so (some 300 KB each). */
-const HOT_USES = 64;
+/** Uses are counted over so many restores; an image with this part of them is worth putting together. */
+const WINDOW_USES = 1_024;
+const HOT_USES = 96;
 const HOT_IMAGES_MAX = 8;
 
 /** What differs from a whole image, run after run. */
@@ -101,30 +102,27 @@ export function restoreImage(quickjs: QuickJs, image: Image): void {
 }
 
 /**
- * The images in use right now, put together whole: one run of each part is 2 µs quicker to put back
- * than some thirty small ones, and an image that is used again and again is worth its 300 KB.
+ * The few images that most executions start from right now, put together whole: one run of each part
+ * is 2 µs quicker to put back than some thirty small ones. Where many scripts take turns none is worth
+ * its 300 KB.
  */
 export class HotImages {
   readonly #hot = new Map<Image, Image>();
-  /** Uses of the others, since the last time that all were forgotten. */
-  #uses = new Map<Image, number>();
+  readonly #uses = new Map<Image, number>();
+  #restores = 0;
 
   /** The same memory, in the form that is put back most quickly. */
   of(image: Image): Image {
     if (image.base === null) return image;
+    this.#restores += 1;
+    if (this.#restores >= WINDOW_USES) this.#beginWindow();
+    const uses = (this.#uses.get(image) ?? 0) + 1;
+    this.#uses.set(image, uses);
     const hot = this.#hot.get(image);
     if (hot !== undefined) return hot;
-    const uses = (this.#uses.get(image) ?? 0) + 1;
-    if (uses < HOT_USES) {
-      if (this.#uses.size >= HOT_USES * HOT_IMAGES_MAX) this.#uses = new Map();
-      this.#uses.set(image, uses);
-      return image;
-    }
-    this.#uses.delete(image);
+    if (uses < HOT_USES || this.#hot.size >= HOT_IMAGES_MAX) return image;
     const made = putTogether(image, image.base);
     this.#hot.set(image, made);
-    const [oldest] = this.#hot.keys();
-    if (this.#hot.size > HOT_IMAGES_MAX && oldest !== undefined) this.#hot.delete(oldest);
     return made;
   }
 
@@ -132,6 +130,16 @@ export class HotImages {
   clear(): void {
     this.#hot.clear();
     this.#uses.clear();
+    this.#restores = 0;
+  }
+
+  /** What was hardly used in the last window has cooled down. */
+  #beginWindow(): void {
+    for (const image of [...this.#hot.keys()]) {
+      if ((this.#uses.get(image) ?? 0) < HOT_USES / 2) this.#hot.delete(image);
+    }
+    this.#uses.clear();
+    this.#restores = 0;
   }
 }
 
