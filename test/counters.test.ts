@@ -28,7 +28,7 @@ test("no operation costs more statements, messages, syncs or bytes than it did",
     wal: 1.2 * PAGE_BYTES,
   });
   expectCost(report.save, {
-    sql: 9.5,
+    sql: 9,
     commits: 1,
     fsyncs: 1,
     sent: 2,
