@@ -171,6 +171,8 @@ async function start(config: Config, log: Logger, storage: Storage, ends: End[])
     findScript: (id) => findScript(catalog, id),
     auth: { canExecute: async (token) => (await sessions.authenticate(token)) !== null },
     admin: async () => {
+      // Who logs in is about to save: the compiler starts while the admin plane loads.
+      compiler.prepare();
       const { createAdminApp } = await import("./http/admin/app.ts");
       return createAdminApp({
         accounts,
