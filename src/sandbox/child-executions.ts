@@ -5,18 +5,12 @@
  * one thread), suspended in an instance, or swapped out. A reply or a timer brings it back. Nothing
  * is known of an execution after its DONE: what still arrives for it is dropped.
  */
-import {
-  instancesPerChildMax,
-  replyMsMax,
-  residentBytesMax,
-  sliceMs,
-  swapAfterMs,
-  turnMsMax,
-} from "../domain/limits.ts";
+import { instancesPerChildMax, replyMsMax, residentBytesMax, sliceMs } from "../domain/limits.ts";
+import { ChildInstances, emptiableAt } from "./child-instances.ts";
 import { ChildPrograms, type Loaded } from "./child-programs.ts";
 import { GuestExecution } from "./guest-execution.ts";
 import { type Image, imageBytes } from "./image.ts";
-import { type BaseImage, type EntryWatch, Instance } from "./instance.ts";
+import type { EntryWatch, Instance } from "./instance.ts";
 import type { DoneHeader, Program, RunHeader } from "./protocol.ts";
 import { Suspended } from "./suspended.ts";
 import { Turns } from "./turns.ts";
@@ -59,13 +53,12 @@ export class ChildExecutions {
   /** Executions that came to their end. */
   completed = 0;
   readonly #slots = new Map<number, Slot>();
-  readonly #instances: Instance[] = [];
+  readonly #instances: ChildInstances;
   /** In the order in which they came. */
   readonly #waiting: Waiter[] = [];
   readonly #turns = new Turns();
   /** When guests were first entered in this turn of the event loop; 0 when they were not. */
   #sliceAt = 0;
-  #base: BaseImage | null = null;
   #pumping = false;
   /** How long a reply takes, a moving average. */
   #replyMs = 0;
@@ -73,24 +66,19 @@ export class ChildExecutions {
   readonly #suspended = new Suspended();
   /** Swapped out for the last time: that cost what was left of their CPU. */
   readonly #exhausted: Slot[] = [];
-  #releasedBytes = 0;
 
   constructor(
     private readonly output: ChildOutput,
-    private readonly watch: EntryWatch,
+    watch: EntryWatch,
     imageBytesMax: number,
   ) {
     this.programs = new ChildPrograms(imageBytesMax);
+    this.#instances = new ChildInstances(watch, () => this.#pump());
   }
 
   /** Makes the instances. Throws when the engine is not the expected one. */
-  async open(instances = instancesPerChildMax): Promise<void> {
-    const first = await Instance.boot(this.watch, null);
-    this.#base = first.base;
-    this.#instances.push(first);
-    while (this.#instances.length < instances) {
-      this.#instances.push(await Instance.boot(this.watch, first.base));
-    }
+  open(instances = instancesPerChildMax): Promise<void> {
+    return this.#instances.open(instances);
   }
 
   get running(): number {
@@ -99,14 +87,12 @@ export class ChildExecutions {
 
   /** Memory of instances that were given up since the last call: garbage that nobody counts. */
   takeReleasedBytes(): number {
-    const bytes = this.#releasedBytes;
-    this.#releasedBytes = 0;
-    return bytes;
+    return this.#instances.takeReleasedBytes();
   }
 
   /** Gives back what only speed needs; work goes on. */
   trim(): void {
-    this.#base?.hot.clear();
+    this.#instances.trim();
   }
 
   addProgram(program: Program, sourceBytes: number): void {
@@ -272,11 +258,9 @@ export class ChildExecutions {
   /** What waits in place is memory, too: above the bound, large ones wait where it is counted. */
   #limitResidents({ instance }: Slot): void {
     if (instance === null || !instance.grown) return;
-    const large = this.#instances.filter((one) => one.grown && one.resident !== null);
-    const bytes = large.reduce((sum, one) => sum + one.memoryBytes, 0);
-    if (bytes <= residentBytesMax) return;
+    if (this.#instances.largeResidentBytes <= residentBytesMax) return;
     this.#swapOut(instance);
-    this.#replace(instance);
+    this.#instances.replace(instance);
   }
 
   /** Ends what has waited for the last time, and what takes more memory than there is for waiting. */
@@ -322,35 +306,11 @@ export class ChildExecutions {
     for (const timer of slot.timers.values()) clearTimeout(timer);
     if (slot.swapped !== null) this.#unsuspend(slot, slot.swapped);
     slot.instance = null;
-    if (instance !== null) this.#release(instance);
+    if (instance !== null) this.#instances.release(instance);
     const { header, body } = execution.done();
     this.completed += 1;
     this.output.done(execution.id, header, body);
     this.#pump();
-  }
-
-  /** An instance whose execution is over: kept, unless it has grown or failed. */
-  #release(instance: Instance): void {
-    instance.resident = null;
-    if (instance.grown || instance.broken) this.#replace(instance);
-  }
-
-  #replace(instance: Instance): void {
-    const index = this.#instances.indexOf(instance);
-    if (index === -1) return;
-    this.#instances.splice(index, 1);
-    this.#releasedBytes += instance.memoryBytes;
-    Instance.boot(this.watch, this.#base).then(
-      (fresh) => {
-        this.#instances.push(fresh);
-        this.#pump();
-      },
-      (error: unknown) => {
-        // Without instances a child is of no use: the parent starts another.
-        console.error("sandbox: no new instance:", error);
-        process.exit(1);
-      },
-    );
   }
 
   /** Lets what waits go on, as far as there are instances and time. */
@@ -402,24 +362,13 @@ export class ChildExecutions {
   }
 
   /**
-   * An empty instance, or one whose execution has waited for long enough to be swapped out, or has had
-   * its turn: three that come back every millisecond must not keep all others out. Null when there is
-   * none yet: then the instances are looked at again as soon as one may be taken.
+   * An empty instance; the one whose execution has waited longest is swapped out for it. Null when
+   * there is none yet: then what waits is looked at again as soon as there may be one.
    */
   #freeInstance(): Instance | null {
-    let instance: Instance | undefined;
-    let freeAt = Number.POSITIVE_INFINITY;
-    for (const candidate of this.#instances) {
-      if (candidate.resident === null) return candidate;
-      const at = candidate.resident.waitsForHost
-        ? Math.min(candidate.leftAt + swapAfterMs, candidate.placedAt + turnMsMax)
-        : candidate.leftAt;
-      if (at >= freeAt) continue;
-      instance = candidate;
-      freeAt = at;
-    }
-    if (instance === undefined) return null;
-    const ms = freeAt - performance.now();
+    const instance = this.#instances.next();
+    if (instance === null || instance.resident === null) return instance;
+    const ms = emptiableAt(instance) - performance.now();
     if (ms > 0 && this.#replyMs < replyMsMax) {
       this.#pumpLater(ms);
       return null;
@@ -427,7 +376,7 @@ export class ChildExecutions {
     this.#swapOut(instance);
     if (!instance.grown) return instance;
     // Its successor is a millisecond away: no other is put out for that.
-    this.#replace(instance);
+    this.#instances.replace(instance);
     return null;
   }
 
