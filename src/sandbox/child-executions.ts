@@ -63,7 +63,7 @@ export class ChildExecutions {
   /** How long a reply takes, a moving average. */
   #replyMs = 0;
   #pumpTimer: ReturnType<typeof setTimeout> | null = null;
-  readonly #suspended = new Suspended();
+  readonly #suspended: Suspended;
   /** Swapped out for the last time: that cost what was left of their CPU. */
   readonly #exhausted: Slot[] = [];
 
@@ -71,8 +71,11 @@ export class ChildExecutions {
     private readonly output: ChildOutput,
     watch: EntryWatch,
     imageBytesMax: number,
+    /** How much of the bounds for what waits this machine can afford: 1 from 1 GB of memory on. */
+    private readonly memoryShare = 1,
   ) {
     this.programs = new ChildPrograms(imageBytesMax);
+    this.#suspended = new Suspended(memoryShare);
     this.#instances = new ChildInstances(watch, () => this.#pump());
   }
 
@@ -258,7 +261,7 @@ export class ChildExecutions {
   /** What waits in place is memory, too: above the bound, large ones wait where it is counted. */
   #limitResidents({ instance }: Slot): void {
     if (instance === null || !instance.grown) return;
-    if (this.#instances.largeResidentBytes <= residentBytesMax) return;
+    if (this.#instances.largeResidentBytes <= residentBytesMax * this.memoryShare) return;
     this.#swapOut(instance);
     this.#instances.replace(instance);
   }

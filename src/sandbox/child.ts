@@ -2,6 +2,8 @@
  * The role `sandbox`: a child process that runs guest code and has nothing else to do. It speaks
  * frames (protocol.ts) over the socket it was started with, and ends when that closes.
  */
+import { readFileSync } from "node:fs";
+import { machineMemoryBytes } from "../base/memory.ts";
 import { executionsPerCollection } from "../domain/limits.ts";
 import { ChildExecutions } from "./child-executions.ts";
 import { ChildRest } from "./child-rest.ts";
@@ -36,6 +38,9 @@ const IMAGE_CACHE_FLAG = "--image-cache-mb=";
 const MEGABYTE = 1024 * 1024;
 /** Memory of given-up instances after which garbage is collected at once. */
 const RELEASED_BYTES_MAX = 64 * MEGABYTE;
+/** With less memory than this, what may wait in a child is less in proportion. */
+const MEMORY_BYTES_FULL = 1024 * MEGABYTE;
+const MEMORY_SHARE_MIN = 0.25;
 
 /** Serves until the socket closes. Throws when the command line or the engine is not as expected. */
 export async function runSandboxChild(): Promise<void> {
@@ -44,7 +49,15 @@ export async function runSandboxChild(): Promise<void> {
   await child.serve(SOCKET_FD);
 }
 
+/** Read here and not handed down: a control group may give the children less than the server. */
+function memoryShare(): number {
+  const bytes = machineMemoryBytes((path) => readFileSync(path, "utf8"));
+  if (bytes === 0) return 1;
+  return Math.max(MEMORY_SHARE_MIN, Math.min(1, bytes / MEMORY_BYTES_FULL));
+}
+
 class SandboxChild {
+  readonly #memoryShare = memoryShare();
   readonly #executions: ChildExecutions;
   readonly #rest: ChildRest;
   #channel: FrameChannel | null = null;
@@ -65,6 +78,7 @@ class SandboxChild {
       },
       watch,
       imageBytesMax,
+      this.#memoryShare,
     );
     this.#rest = new ChildRest({
       busy: () => this.#executions.running > 0,
@@ -126,7 +140,7 @@ class SandboxChild {
     const released = this.#executions.takeReleasedBytes();
     this.#releasedBytes += released;
     const due = this.#executions.completed >= this.#collectAt;
-    if (!due && this.#releasedBytes < RELEASED_BYTES_MAX) return;
+    if (!due && this.#releasedBytes < RELEASED_BYTES_MAX * this.#memoryShare) return;
     this.#releasedBytes = 0;
     this.#collectAt = this.#executions.completed + executionsPerCollection;
     // After this turn's frames have left.

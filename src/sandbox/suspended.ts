@@ -20,6 +20,9 @@ import {
 const STEP_BYTES = 64 * 1024;
 
 export class Suspended {
+  /** @param share of the bounds that this machine can afford, above 0 and at most 1 */
+  constructor(private readonly share = 1) {}
+
   #bytes = 0;
   readonly #byApp = new Map<string, number>();
   readonly #free: Buffer[] = [];
@@ -27,13 +30,13 @@ export class Suspended {
 
   /** An app may begin one more execution. */
   admits(appId: string): boolean {
-    if (this.#bytes <= suspendedBytesMax) return true;
+    if (this.#bytes <= suspendedBytesMax * this.share) return true;
     return (this.#byApp.get(appId) ?? 0) <= suspendedSmallBytesMax;
   }
 
   /** The app that must give something up; null when all of it is within the limit. */
   get excess(): string | null {
-    if (this.#bytes <= suspendedBytesLimit) return null;
+    if (this.#bytes <= suspendedBytesLimit * this.share) return null;
     let most: [appId: string, bytes: number] | null = null;
     for (const held of this.#byApp) if (most === null || held[1] > most[1]) most = held;
     return most === null ? null : most[0];

@@ -41,6 +41,7 @@ export interface SetupOptions {
   /** Answers host calls in the next turn; null leaves them to the test. */
   answer?: ((call: HostCall) => unknown) | null;
   image_cache_mb?: number;
+  memory_share?: number;
 }
 
 let lastId = 0;
@@ -85,6 +86,7 @@ export async function setup(options: SetupOptions = {}): Promise<Bundle> {
       leave: () => {},
     },
     (options.image_cache_mb ?? 32) * 1024 * 1024,
+    options.memory_share ?? 1,
   );
   await executions.open();
   const run = (source: string, run: RunOptions = {}): Promise<Done> => {

@@ -469,8 +469,9 @@ describe("many executions at once", () => {
     }
   });
 
-  test("large suspended ones are bounded, and all come to their end", async () => {
-    const { run, calls, reply } = await setup({ answer: null });
+  const shares = [1, 0.25];
+  test.each(shares)("large suspended ones are bounded, and all end: memory x %p", async (share) => {
+    const { run, calls, reply } = await setup({ answer: null, memory_share: share });
     const source = `import { kv } from "picloud"; export default async (ctx) => {
       const keep = new Uint8Array(12 << 20).fill(ctx.id); await kv.collection("c").get(String(ctx.id));
       return [0, 1e6, 5e6, 12e6].every((at) => keep[at] === ctx.id) && ctx.id }`;
