@@ -168,8 +168,6 @@ export const responseHeaderBytesMax = 32 * 1024;
 export const guestErrorMessageCharsMax = 4_096;
 export const guestErrorStackCharsMax = 8_192;
 export const guestStackFramesMax = 32;
-/** One log line; the rest of it is cut. */
-export const guestLogMessageCharsMax = 32 * 1024;
 /** Executions of its own by which an idle child has its code compiled. */
 export const warmUpExecutions = 3_000;
 /** After so many executions a child collects its garbage: cheaper than letting it pile up. */

@@ -88,9 +88,14 @@ export class ChildExecutions {
     return this.#slots.size;
   }
 
-  /** Memory of instances that were given up since the last call: garbage that nobody counts. */
-  takeReleasedBytes(): number {
-    return this.#instances.takeReleasedBytes();
+  /** Memory of instances given up since `collected` was called. */
+  get releasedBytes(): number {
+    return this.#instances.releasedBytes;
+  }
+
+  /** Garbage is collected now. */
+  collected(): void {
+    this.#instances.releasedBytes = 0;
   }
 
   /** Gives back what only speed needs; work goes on. */

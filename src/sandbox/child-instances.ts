@@ -8,7 +8,8 @@ import { type BaseImage, type EntryWatch, Instance } from "./instance.ts";
 export class ChildInstances {
   readonly #instances: Instance[] = [];
   #base: BaseImage | null = null;
-  #releasedBytes = 0;
+  /** Memory of instances given up since the last collection: garbage that nobody else counts. */
+  releasedBytes = 0;
 
   /** @param onFresh a new instance has taken the place of one that was given up */
   constructor(
@@ -29,13 +30,6 @@ export class ChildInstances {
   /** Gives back what only speed needs. */
   trim(): void {
     this.#base?.hot.clear();
-  }
-
-  /** Memory of instances that were given up since the last call: garbage that nobody counts. */
-  takeReleasedBytes(): number {
-    const bytes = this.#releasedBytes;
-    this.#releasedBytes = 0;
-    return bytes;
   }
 
   /** Memory of large executions that wait in their instances. */
@@ -68,7 +62,7 @@ export class ChildInstances {
     const index = this.#instances.indexOf(instance);
     if (index === -1) return;
     this.#instances.splice(index, 1);
-    this.#releasedBytes += instance.memoryBytes;
+    this.releasedBytes += instance.memoryBytes;
     Instance.boot(this.watch, this.#base).then(
       (fresh) => {
         this.#instances.push(fresh);

@@ -137,19 +137,17 @@ class SandboxChild {
   }
 
   #tidy(): void {
-    const released = this.#executions.takeReleasedBytes();
-    this.#releasedBytes += released;
-    const due = this.#executions.completed >= this.#collectAt;
-    if (!due && this.#releasedBytes < RELEASED_BYTES_MAX * this.#memoryShare) return;
-    this.#releasedBytes = 0;
-    this.#collectAt = this.#executions.completed + executionsPerCollection;
+    const { completed, releasedBytes } = this.#executions;
+    const isDue = completed >= this.#collectAt;
+    if (!isDue && releasedBytes < RELEASED_BYTES_MAX * this.#memoryShare) return;
+    this.#executions.collected();
+    this.#collectAt = completed + executionsPerCollection;
     // After this turn's frames have left.
     setTimeout(() => {
       Bun.gc(true);
       this.#sendStats();
     }, 0);
   }
-  #releasedBytes = 0;
 
   #sendStats(): void {
     const stats: ChildStats = {

@@ -109,7 +109,6 @@ export const scriptQuery = type({
   "limit?": "string",
   "cursor?": "string <= 1024",
 });
-export type ScriptQuery = typeof scriptQuery.infer;
 
 export const versionSummary = type({
   number: positive,
