@@ -17,7 +17,9 @@
  * its bound keeps its place in the round.
  *
  * The way without waiting is synchronous and allocates nothing. There is one timer, and only while
- * somebody waits: all wait equally long, so the first in line is the first to give up.
+ * somebody waits: all wait equally long, so the first in line is the first to give up. Who leaves while
+ * waiting is noticed when it matters, at its turn or when its place is needed: a listener on every
+ * caller's signal cost a tenth of a request.
  */
 import type { Clock } from "../base/clock.ts";
 import { PicError } from "../domain/errors.ts";
@@ -63,7 +65,6 @@ interface Waiter {
   signal: AbortSignal | null;
   grant: () => void;
   refuse: (error: PicError) => void;
-  onAbort: () => void;
 }
 
 const CLASSES: readonly GateClass[] = ["request", "event"];
@@ -84,7 +85,7 @@ export class Gate {
   /** Apps with waiters of a class, in the order in which their turn comes. */
   readonly #turns: Record<GateClass, string[]> = { request: [], event: [] };
   /** All waiters, in order of arrival and therefore of giving up. */
-  readonly #line = new Set<Waiter>();
+  readonly #line: Waiter[] = [];
   #stopTimer: (() => void) | null = null;
   #refused = 0;
 
@@ -111,11 +112,12 @@ export class Gate {
       this.#take(app, gateClass);
       return null;
     }
-    if (this.#line.size >= this.#waitingMax || app.waiting >= this.#appWaitingMax) {
+    if (signal?.aborted === true) throw callerLeft();
+    if (this.#isFull(app)) this.#clearLeft();
+    if (this.#isFull(app)) {
       this.#refused += 1;
       throw overloaded("Too many executions are running and waiting");
     }
-    if (signal?.aborted === true) throw callerLeft();
     return this.#wait(app, appId, gateClass, signal);
   }
 
@@ -127,7 +129,7 @@ export class Gate {
     }
     app.running -= 1;
     this.#held[gateClass] -= 1;
-    if (this.#line.size > 0) this.#handOn();
+    if (this.#line.length > 0) this.#handOn();
   }
 
   /** Free slots for a class: what a dispatcher may claim. */
@@ -139,7 +141,7 @@ export class Gate {
   stats(): GateStats {
     return {
       running: this.#held.request + this.#held.event,
-      waiting: this.#line.size,
+      waiting: this.#line.length,
       refused: this.#refused,
     };
   }
@@ -187,17 +189,12 @@ export class Gate {
         signal,
         grant,
         refuse,
-        onAbort: () => {
-          this.#remove(waiter);
-          refuse(callerLeft());
-        },
       };
-      signal?.addEventListener("abort", waiter.onAbort, { once: true });
       const line = app.lines[gateClass];
       if (line.length === 0) this.#turns[gateClass].push(appId);
       line.push(waiter);
       app.waiting += 1;
-      this.#line.add(waiter);
+      this.#line.push(waiter);
       if (this.#stopTimer === null) this.#armTimer();
     });
   }
@@ -206,8 +203,12 @@ export class Gate {
   #handOn(): void {
     for (const gateClass of CLASSES) {
       for (let next = this.#next(gateClass); next !== null; next = this.#next(gateClass)) {
-        this.#take(this.#app(next.app_id), gateClass);
         this.#remove(next);
+        if (next.signal?.aborted === true) {
+          next.refuse(callerLeft());
+          continue;
+        }
+        this.#take(this.#app(next.app_id), gateClass);
         next.grant();
       }
     }
@@ -221,8 +222,10 @@ export class Gate {
       const app = this.#app(appId);
       const first = app.lines[gateClass][0];
       if (first === undefined || !this.#admits(app, gateClass)) continue;
-      turns.splice(index, 1);
-      turns.push(appId);
+      if (turns.length > 1) {
+        drop(turns, appId);
+        turns.push(appId);
+      }
       return first;
     }
     return null;
@@ -231,17 +234,25 @@ export class Gate {
   #remove(waiter: Waiter): void {
     const app = this.#app(waiter.app_id);
     const line = app.lines[waiter.class];
-    line.splice(line.indexOf(waiter), 1);
+    drop(line, waiter);
     app.waiting -= 1;
-    if (line.length === 0) {
-      const turns = this.#turns[waiter.class];
-      turns.splice(turns.indexOf(waiter.app_id), 1);
-    }
-    this.#line.delete(waiter);
-    waiter.signal?.removeEventListener("abort", waiter.onAbort);
-    if (this.#line.size === 0) {
+    if (line.length === 0) drop(this.#turns[waiter.class], waiter.app_id);
+    drop(this.#line, waiter);
+    if (this.#line.length === 0) {
       this.#stopTimer?.();
       this.#stopTimer = null;
+    }
+  }
+
+  #isFull(app: AppState): boolean {
+    return this.#line.length >= this.#waitingMax || app.waiting >= this.#appWaitingMax;
+  }
+
+  /** Takes those out of the line whose callers have left. */
+  #clearLeft(): void {
+    for (const waiter of this.#line.filter(({ signal }) => signal?.aborted === true)) {
+      this.#remove(waiter);
+      waiter.refuse(callerLeft());
     }
   }
 
@@ -252,15 +263,22 @@ export class Gate {
     this.#stopTimer = this.#startTimer(() => {
       this.#stopTimer = null;
       const now = this.#clock.monotonic();
-      for (const waiter of this.#line) {
-        if (waiter.gives_up_at > now) break;
+      for (;;) {
+        const [waiter] = this.#line;
+        if (waiter === undefined || waiter.gives_up_at > now) break;
         this.#remove(waiter);
         this.#refused += 1;
         waiter.refuse(overloaded("No execution slot came free in time"));
       }
-      if (this.#line.size > 0) this.#armTimer();
+      if (this.#line.length > 0) this.#armTimer();
     }, wait);
   }
+}
+
+/** Takes one item out, in place: these lists change with every request. */
+function drop<T>(list: T[], item: T): void {
+  const at = list.indexOf(item);
+  if (at !== -1) list.copyWithin(at, at + 1).pop();
 }
 
 function overloaded(message: string): PicError {

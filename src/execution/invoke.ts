@@ -87,7 +87,9 @@ async function invoke(
   try {
     if (admission !== null) {
       // An edit, or a deletion, may have come while this waited.
-      run.script = runnable(await catalog.get(input.script_id));
+      run.script = runnable(
+        catalog.cached(input.script_id) ?? (await catalog.get(input.script_id)),
+      );
       run.began_at = clock.monotonic();
     }
     const ending = await execute(options, sdkVersionJson, run);

@@ -168,7 +168,7 @@ async function runScript(
   });
 }
 
-async function invoke(
+function invoke(
   options: DataPlane,
   request: Request,
   connection: Connection,
@@ -176,9 +176,17 @@ async function invoke(
   start: Start,
 ): Promise<Response> {
   const { method } = request;
-  if (method === "GET" || method === "HEAD") {
-    return run(options, request, connection, { target, start, body: NO_BODY });
-  }
+  return method === "GET" || method === "HEAD"
+    ? run(options, request, connection, { target, start, body: NO_BODY })
+    : runWithBody(options, request, connection, { target, start });
+}
+
+async function runWithBody(
+  options: DataPlane,
+  request: Request,
+  connection: Connection,
+  { target, start }: { target: RequestTarget; start: Start },
+): Promise<Response> {
   using hold = options.bodies.hold();
   connection.timeout(request, bodyReadS);
   const body = await readGuestBody(request, hold);

@@ -5,6 +5,7 @@
  * one thread), suspended in an instance, or swapped out. A reply or a timer brings it back. Nothing
  * is known of an execution after its DONE: what still arrives for it is dropped.
  */
+import { SmallMap } from "../base/small-map.ts";
 import { instancesPerChildMax, replyMsMax, residentBytesMax, sliceMs } from "../domain/limits.ts";
 import { ChildInstances, emptiableAt } from "./child-instances.ts";
 import { ChildPrograms, type Loaded } from "./child-programs.ts";
@@ -52,7 +53,7 @@ export class ChildExecutions {
   readonly programs: ChildPrograms;
   /** Executions that came to their end. */
   completed = 0;
-  readonly #slots = new Map<number, Slot>();
+  readonly #slots = new SmallMap<Slot>();
   readonly #instances: ChildInstances;
   /** In the order in which they came. */
   readonly #waiting: Waiter[] = [];
@@ -115,7 +116,7 @@ export class ChildExecutions {
 
   run(id: number, header: RunHeader, input: string): void {
     const slot = this.#makeSlot(id, header, input);
-    this.#slots.set(id, slot);
+    this.#slots.add(id, slot);
     const held = this.programs.use(header.program);
     if (held === null) {
       this.#arm(slot);

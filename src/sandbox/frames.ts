@@ -97,6 +97,7 @@ export class FrameWriter {
   #start = 0;
   #end = 0;
   #scheduled = false;
+  #gathered = 0;
   /** The kernel's buffer is full: nothing is written before `drained`. */
   #blocked = false;
   #closed = false;
@@ -127,6 +128,11 @@ export class FrameWriter {
     buffer.writeUInt32LE(execution, at + LENGTH_BYTES + 1);
     this.#end = at + HEADER_BYTES + length;
     counters.ipcSent += 1;
+    this.#gathered += 1;
+    if (this.#gathered >= 8) {
+      this.flush();
+      return;
+    }
     if (!this.#scheduled && !this.#blocked) {
       this.#scheduled = true;
       setImmediate(this.#onTurnEnd);
@@ -137,6 +143,7 @@ export class FrameWriter {
   flush(): void {
     if (this.#closed || this.#blocked || this.#start === this.#end) return;
     counters.ipcWrites += 1;
+    this.#gathered = 0;
     const taken = this.sink.write(this.#buffer.subarray(this.#start, this.#end));
     if (taken < 0) {
       this.close();

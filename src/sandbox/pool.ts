@@ -311,7 +311,7 @@ class Pool implements SandboxPool {
   #onLost(lost: LostSeat): void {
     const { seat, culprit, out_of_memory } = lost;
     const now = this.#clock.monotonic();
-    const tasks = [...seat.running.values()];
+    const tasks = seat.running.values();
     seat.running.clear();
     if (culprit !== null) {
       this.#penalties.punish(culprit.job.cx.app_id, now);
@@ -353,7 +353,7 @@ class Pool implements SandboxPool {
     const now = this.#clock.monotonic();
     this.#watch.look(this.#staff.seats, now);
     for (const seat of this.#staff.seats) {
-      for (const [number, task] of seat.running) {
+      for (const [number, task] of seat.running.entries()) {
         if (task.waitingCalls.length > 0) this.#calls.pump(seat, number, task);
       }
     }

@@ -2,6 +2,7 @@
  * A seat is one child process as the pool uses it: the executions it holds by their numbers, the
  * programs it was sent, and what the shared cell said when it was last looked at.
  */
+import { SmallMap } from "../base/small-map.ts";
 import {
   childBacklogBytesMax,
   childExecutionNumbersMax,
@@ -45,7 +46,7 @@ export interface Abandoned {
 }
 
 export class Seat implements Placeable {
-  readonly running = new Map<number, Task>();
+  readonly running = new SmallMap<Task>();
   /** What was taken away from the child before it answered: it may still enter one of these. */
   readonly abandoned = new Map<number, Abandoned>();
   readonly #programs = new Set<string>();
@@ -122,7 +123,7 @@ export class Seat implements Placeable {
     this.process.send(FRAME_RUN, number, joinPayload(JSON.stringify(header), job.input));
     this.#nextExecution = number + 1;
     task.sent(now);
-    this.running.set(number, task);
+    this.running.add(number, task);
     this.sinceRest += 1;
   }
 

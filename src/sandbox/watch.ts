@@ -80,7 +80,7 @@ export class Watch {
   }
 
   #judgeDeadlines(seat: Seat, now: number): void {
-    for (const [number, task] of seat.running) {
+    for (const [number, task] of seat.running.entries()) {
       if (!seat.blocked && now >= task.sentAt + shareAheadMsMax) task.waits();
       if (now < task.job.deadline) continue;
       if (!task.cancelled) {
@@ -119,7 +119,8 @@ export class Watch {
     });
     if (culprit !== null) {
       culprit.entered = true;
-      for (const [number, task] of seat.running) if (task === culprit) seat.running.delete(number);
+      for (const [number, task] of seat.running.entries())
+        if (task === culprit) seat.running.delete(number);
       this.options.offence(culprit, now);
       // A stolen one whose first copy is to blame lives on elsewhere.
       const gone = !isElsewhere(seat, culprit);
@@ -137,7 +138,7 @@ export class Watch {
     const { entry } = seat;
     if (entry === null) return;
     const appId = culpritOf(seat, entry.execution)?.job.cx.app_id;
-    for (const [number, task] of seat.running) {
+    for (const [number, task] of seat.running.entries()) {
       if (number === entry.execution || task.stolen || task.cancelled) continue;
       if (task.hostCalls > 0 || task.job.cx.app_id === appId) continue;
       if (task.sentAt < entry.since - 2 * poolTickMs) continue;

@@ -248,12 +248,28 @@ describe("waiting", () => {
     enter("b", "leaves", "request", caller.signal);
     enter("c", "stays");
     caller.abort();
+    gate.leave("a", "request");
     await settled();
     expect(refusals.map(({ name }) => name)).toEqual(["leaves"]);
+    expect(order).toEqual(["a", "stays"]);
+    expect(time.timers).toBe(0);
+  });
+
+  test("whoever has left holds no place in a full line", async () => {
+    const { enter, order, refusals, gate } = setup({ running: 1, waiting: 4 });
+    const callers = [new AbortController(), new AbortController()];
+    enter("a");
+    for (const caller of callers) enter("b", "leaves", "request", caller.signal);
+    expect(codeOf(() => gate.acquire("b", "request", null))).toBe("overloaded");
+    callers[1]?.abort();
+    enter("b", "stays");
+    await settled();
+    expect(refusals.map(({ name }) => name)).toEqual(["leaves"]);
+    expect(gate.stats()).toEqual({ running: 1, waiting: 2, refused: 1 });
+    callers[0]?.abort();
     gate.leave("a", "request");
     await settled();
     expect(order).toEqual(["a", "stays"]);
-    expect(time.timers).toBe(0);
   });
 
   test("does not begin for a caller who has left already", () => {
