@@ -15,13 +15,23 @@ export function ctxJson(
   sdkVersionJson: string,
   { invocation, request_id, request }: InvocationInput,
 ): string {
+  const { method, host, path, headers, query, queries, params, rest } = request;
+  const bodyBase64 = request.body_base64;
+  // One call: nine small ones took twice as long.
+  const json = JSON.stringify({
+    method,
+    host,
+    path,
+    headers,
+    query,
+    queries,
+    params,
+    rest,
+    bodyBase64,
+  });
   return (
     `{"executionId":"${executionId}","requestId":${JSON.stringify(request_id)},${scriptJson},` +
-    `"sdkVersion":${sdkVersionJson},"invocation":"${invocation}","request":{` +
-    `"method":${JSON.stringify(request.method)},"host":${JSON.stringify(request.host)},` +
-    `"path":${JSON.stringify(request.path)},"headers":${JSON.stringify(request.headers)},` +
-    `"query":${JSON.stringify(request.query)},"queries":${JSON.stringify(request.queries)},` +
-    `"params":${JSON.stringify(request.params)},"rest":${JSON.stringify(request.rest)},` +
-    `"bodyBase64":${JSON.stringify(request.body_base64)},"body":${request.body_json}}}`
+    `"sdkVersion":${sdkVersionJson},"invocation":"${invocation}",` +
+    `"request":${json.slice(0, -1)},"body":${request.body_json}}}`
   );
 }

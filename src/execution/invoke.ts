@@ -101,36 +101,37 @@ async function invoke(
   }
 }
 
-async function execute(
-  { pool, db, log }: InvokerOptions,
-  sdkVersionJson: string,
-  run: Run,
-): Promise<Ending> {
+function execute(options: InvokerOptions, sdkVersionJson: string, run: Run): Promise<Ending> {
+  const { pool, db, log } = options;
   const { script } = run;
-  const seen = { seq: script.seen_seq };
   const cx: BindingContext = {
     app_id: script.app_id,
     script_id: script.script_id,
     execution_id: run.execution_id,
-    seen,
+    seen: { seq: script.seen_seq },
   };
-  let ending: Ending;
-  try {
-    const outcome = await pool.run({
-      cx,
-      program_id: script.program_id,
-      loadProgram: script.loadProgram,
-      input: ctxJson(run.execution_id, script.ctx_json, sdkVersionJson, run.input),
-      limits: script.limits,
-      deadline: run.began_at + script.limits.timeout_ms,
-    });
-    ending = { status: outcome.status, outcome, failure: failureOf(outcome) };
-    if (ending.failure !== null && outcome.status === "success") ending.status = "error";
-  } catch (error) {
-    ending = notRun(error, log, run);
-  }
-  // Failed executions too: what they wrote stays, and their caller must not hear of it too early.
-  if (db.isDurable(seen)) return ending;
+  const outcome = pool.run({
+    cx,
+    program_id: script.program_id,
+    loadProgram: script.loadProgram,
+    input: ctxJson(run.execution_id, script.ctx_json, sdkVersionJson, run.input),
+    limits: script.limits,
+    deadline: run.began_at + script.limits.timeout_ms,
+  });
+  const whenDurable = (ending: Ending): Ending | Promise<Ending> =>
+    db.isDurable(cx.seen) ? ending : durable(options, cx, ending);
+  return outcome.then(
+    (outcome) => whenDurable(endingOf(outcome)),
+    (error) => whenDurable(notRun(error, log, run)),
+  );
+}
+
+/** Failed executions wait, too: what they wrote stays, and nobody must hear of it too early. */
+async function durable(
+  { db, log }: InvokerOptions,
+  { seen }: BindingContext,
+  ending: Ending,
+): Promise<Ending> {
   try {
     await db.durable(seen);
     return ending;
@@ -138,6 +139,12 @@ async function execute(
     log.error("the database was lost before a response could leave", { error });
     return { ...ending, status: "error", failure: unavailable(error) };
   }
+}
+
+function endingOf(outcome: Outcome): Ending {
+  const failure = failureOf(outcome);
+  const status = failure !== null && outcome.status === "success" ? "error" : outcome.status;
+  return { status, outcome, failure };
 }
 
 /** Hands the record over; the error for the caller, if any, with the execution's id. */

@@ -103,6 +103,7 @@ export function createGateway(options: GatewayOptions): Gateway {
         return failed(options, error, { request, listener });
       } finally {
         plane.unanswered[listener] -= 1;
+        connection.timeout(request, connectionIdleS);
       }
     };
   };
@@ -193,7 +194,7 @@ async function runWithBody(
   return await run(options, request, connection, { target, start, body });
 }
 
-async function run(
+function run(
   options: DataPlane,
   request: Request,
   connection: Connection,
@@ -203,31 +204,29 @@ async function run(
   const { query, queries } = parseQuery(target.query);
   // The script's own deadline holds from here on, and it may be longer than Bun's longest.
   connection.timeout(request, 0);
-  try {
-    const result = await options.invoker.invoke({
-      invocation: start.invocation,
-      script_id: start.script_id,
-      request_id: requestIdOf(headers, options.newId),
-      request: {
-        method,
-        host: target.host,
-        path: target.path,
-        headers: guestHeaders(headers),
-        query,
-        queries,
-        params: start.params,
-        rest: start.rest,
-        body_json: body.body_json,
-        body_base64: body.body_base64,
-      },
-      signal: request.signal,
-    });
+  const invocation = options.invoker.invoke({
+    invocation: start.invocation,
+    script_id: start.script_id,
+    request_id: requestIdOf(headers, options.newId),
+    request: {
+      method,
+      host: target.host,
+      path: target.path,
+      headers: guestHeaders(headers),
+      query,
+      queries,
+      params: start.params,
+      rest: start.rest,
+      body_json: body.body_json,
+      body_base64: body.body_base64,
+    },
+    signal: request.signal,
+  });
+  return invocation.then((result) => {
     const unsent = (connection.pendingRequests ?? 0) - options.unanswered.public;
     options.answers.take(result.body.length, unsent);
     return scriptResponse(result);
-  } finally {
-    connection.timeout(request, connectionIdleS);
-  }
+  });
 }
 
 function failed(

@@ -4,7 +4,7 @@
  */
 import type { Logger } from "../base/log.ts";
 import { PicError } from "../domain/errors.ts";
-import { bodyReadS, connectionIdleS } from "../domain/limits.ts";
+import { bodyReadS } from "../domain/limits.ts";
 import { firstSegment } from "../domain/paths.ts";
 import type { Connection } from "./gateway.ts";
 import { requestIdOf } from "./request-headers.ts";
@@ -108,11 +108,7 @@ async function handOn(
   });
   const remote_address = connection.requestIP(request)?.address ?? "unknown";
   connection.timeout(request, bodyReadS);
-  try {
-    return await plane.handle(inner, { listener, remote_address, request_id });
-  } finally {
-    connection.timeout(request, connectionIdleS);
-  }
+  return await plane.handle(inner, { listener, remote_address, request_id });
 }
 
 /** The host is the caller's own and was found to be well-formed; only the port is another. */

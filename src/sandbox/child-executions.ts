@@ -22,6 +22,8 @@ export interface ChildOutput {
   done(execution: number, header: DoneHeader, body: string): void;
   /** The program of a run is not here. */
   need(execution: number, program: string): void;
+  /** Guest code was left: what has gathered may go. */
+  pace(): void;
 }
 
 interface Slot {
@@ -262,6 +264,7 @@ export class ChildExecutions {
       this.#limitResidents(slot);
     }
     this.#relieve();
+    this.output.pace();
   }
 
   /** What waits in place is memory, too: above the bound, large ones wait where it is counted. */

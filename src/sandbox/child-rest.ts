@@ -103,6 +103,7 @@ export class ChildRest {
           queueMicrotask(() => executions.reply(id, { call, ok: true, json: "1" })),
         done: () => {},
         need: () => {},
+        pace: () => {},
       },
       { enter: () => {}, leave: () => {} },
       Number.MAX_SAFE_INTEGER,

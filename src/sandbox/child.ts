@@ -61,6 +61,9 @@ class SandboxChild {
   readonly #executions: ChildExecutions;
   readonly #rest: ChildRest;
   #channel: FrameChannel | null = null;
+  /** Of the newest run: most say the same as the one before. */
+  #lastHeader: RunHeader | null = null;
+  #lastHeaderJson = "";
   #collectAt = executionsPerCollection;
 
   constructor(watch: EntryWatch, imageBytesMax: number) {
@@ -75,6 +78,7 @@ class SandboxChild {
           this.#tidy();
         },
         need: (id, program) => this.#send(FRAME_NEED, id, JSON.stringify(program)),
+        pace: () => this.#channel?.pace(),
       },
       watch,
       imageBytesMax,
@@ -105,7 +109,7 @@ class SandboxChild {
       case FRAME_RUN: {
         const { header, text } = splitPayload(payload);
         this.#rest.interrupt();
-        this.#executions.run(id, JSON.parse(header) as RunHeader, text);
+        this.#executions.run(id, this.#runHeader(header), text);
         return;
       }
       case FRAME_REPLY: {
@@ -130,6 +134,14 @@ class SandboxChild {
       default:
         throw new Error(`an unknown frame type ${type}`);
     }
+  }
+
+  #runHeader(json: string): RunHeader {
+    if (json !== this.#lastHeaderJson) {
+      this.#lastHeader = JSON.parse(json) as RunHeader;
+      this.#lastHeaderJson = json;
+    }
+    return this.#lastHeader as RunHeader;
   }
 
   #send(type: number, id: number, payload: string): void {

@@ -2,8 +2,10 @@
  * Frames on a byte stream: `u32 length of what follows | u8 type | u32 execution | UTF-8 text`,
  * little-endian (protocol.ts says what the types mean). Both ends of the socket pair use this file.
  *
- * Writing: frames gather in one buffer that leaves with one `write` at the end of the event-loop turn
- * (coalescing by `setImmediate` was the fastest of the transports measured: 44.5k requests a second).
+ * Writing: frames gather in one buffer that leaves with one `write` when there are a few of them, or at
+ * the end of the event-loop turn. Fewer writes cost less, but the other end sleeps until they come: with
+ * one a turn the two ends worked by turns, and 16 requests at a time took 17 % longer than with batches
+ * of four to eight.
  * What the kernel does not take waits for `drain`; the caller bounds it by looking at `pendingBytes`.
  * Reading: whole frames are taken straight out of the chunk, the rest is kept without being copied
  * again for each chunk that follows, so that a frame of many chunks costs one copy.
@@ -16,6 +18,8 @@ const LENGTH_BYTES = 4;
 /** Covers type and execution, which the length counts. */
 const LENGTH_MIN = HEADER_BYTES - LENGTH_BYTES;
 const BUFFER_BYTES = 64 * 1024;
+/** So many frames need not wait for the end of the turn. */
+const BATCH_FRAMES = 4;
 
 /** The stream does not follow the protocol: its other end is not to be trusted any more. */
 export class FrameError extends Error {
@@ -91,12 +95,13 @@ export class FrameDecoder {
   }
 }
 
-/** Gathers frames and writes them at the end of the turn. */
+/** Gathers frames and writes them in batches. */
 export class FrameWriter {
   #buffer = Buffer.allocUnsafe(BUFFER_BYTES);
   #start = 0;
   #end = 0;
   #scheduled = false;
+  /** Frames since the last write. */
   #gathered = 0;
   /** The kernel's buffer is full: nothing is written before `drained`. */
   #blocked = false;
@@ -129,14 +134,15 @@ export class FrameWriter {
     this.#end = at + HEADER_BYTES + length;
     counters.ipcSent += 1;
     this.#gathered += 1;
-    if (this.#gathered >= 8) {
-      this.flush();
-      return;
-    }
     if (!this.#scheduled && !this.#blocked) {
       this.#scheduled = true;
       setImmediate(this.#onTurnEnd);
     }
+  }
+
+  /** Writes when there is enough for a batch. Not below guest code: a write must not end halfway. */
+  pace(): void {
+    if (this.#gathered >= BATCH_FRAMES) this.flush();
   }
 
   /** Writes now what was gathered, as far as the kernel takes it. */
@@ -201,6 +207,8 @@ export interface FrameChannelHandlers {
 export interface FrameChannel {
   /** Throws FrameError for a text that no frame can hold. */
   send(type: number, execution: number, text: string): void;
+  /** To be called after `send`, outside of guest code: writes when there is enough for a batch. */
+  pace(): void;
   /** Writes at once what `send` gathered; needed only before the thread is kept busy. */
   flush(): void;
   readonly pendingBytes: number;
@@ -252,6 +260,7 @@ export async function openFrameChannel(
   if (closed) opened.close();
   return {
     send: (type, execution, text) => opened.send(type, execution, text),
+    pace: () => opened.pace(),
     flush: () => opened.flush(),
     get pendingBytes() {
       return opened.pendingBytes;

@@ -52,8 +52,9 @@ export class GuestExecution {
   neededLive = false;
   cpuMs = 0;
   memoryBytes = 0;
-  readonly #calls = new Map<number, number>();
-  readonly #timers = new Set<number>();
+  /** Host calls under way: the bytes of their arguments. Null, as `#timers`, until there is one. */
+  #calls: Map<number, number> | null = null;
+  #timers: Set<number> | null = null;
   readonly #logs: LogEntry[] = [];
   readonly #cpuMsMax: number;
   #callBytes = 0;
@@ -82,17 +83,17 @@ export class GuestExecution {
 
   /** Nothing more can come of it: DONE can be sent. */
   get finished(): boolean {
-    return this.#end !== null || (this.#result !== null && this.#calls.size === 0);
+    return this.#end !== null || (this.#result !== null && !this.waitsForHost);
   }
 
   /** It waits, and for something that will come. */
   get waits(): boolean {
-    return this.#calls.size > 0 || this.#timers.size > 0;
+    return this.waitsForHost || (this.#timers !== null && this.#timers.size > 0);
   }
 
   /** What it waits for comes soon, or may. */
   get waitsForHost(): boolean {
-    return this.#calls.size > 0;
+    return this.#calls !== null && this.#calls.size > 0;
   }
 
   /** After an entry: `ms` were spent in it. */
@@ -206,6 +207,7 @@ export class GuestExecution {
       return `${REFUSED}too many host calls are under way`;
     }
     this.#callBytes += bytes;
+    this.#calls ??= new Map();
     this.#calls.set(call, bytes);
     this.port.hostCall(call, name, args);
     return null;
@@ -213,9 +215,9 @@ export class GuestExecution {
 
   /** A reply has come. False: nobody waits for it. */
   acceptReply(call: number): boolean {
-    const bytes = this.#calls.get(call);
+    const bytes = this.#calls?.get(call);
     if (bytes === undefined || this.#end !== null) return false;
-    this.#calls.delete(call);
+    this.#calls?.delete(call);
     this.#callBytes -= bytes;
     return true;
   }
@@ -223,6 +225,7 @@ export class GuestExecution {
   /** OP_TIMER_SET. Returns a refusal for the guest, or null. */
   acceptTimer(id: number, ms: number): string | null {
     if (this.phase === "loading") return this.#refuseLive("A timer");
+    this.#timers ??= new Set();
     if (this.#timers.size >= guestTimersMax) return `${REFUSED}more than ${guestTimersMax} timers`;
     this.#timers.add(id);
     this.port.setTimer(id, ms);
@@ -230,12 +233,12 @@ export class GuestExecution {
   }
 
   clearTimer(id: number): void {
-    if (this.#timers.delete(id)) this.port.clearTimer(id);
+    if (this.#timers?.delete(id)) this.port.clearTimer(id);
   }
 
   /** A timer has come due. False: it was cleared, or the execution is over. */
   acceptFire(id: number): boolean {
-    return this.#timers.delete(id) && this.#end === null;
+    return this.#timers?.delete(id) === true && this.#end === null;
   }
 
   /** Randomness was asked for. Returns a refusal for the guest, or null. */

@@ -109,6 +109,7 @@ export class SandboxProcess {
   /** Drops the frame when the child is gone. Throws FrameError when the text is too long. */
   send(type: number, execution: number, text: string): void {
     this.#channel?.send(type, execution, text);
+    this.#channel?.pace();
   }
 
   /** SIGKILL; `onGone` follows. May be called twice. */

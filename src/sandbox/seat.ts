@@ -10,6 +10,7 @@ import {
   childProgramsMax,
   penaltyRunningMax,
 } from "../domain/limits.ts";
+import type { Job } from "./api.ts";
 import { joinPayload } from "./frames.ts";
 import type { Placeable } from "./placement.ts";
 import type { SandboxProcess } from "./process.ts";
@@ -71,6 +72,9 @@ export class Seat implements Placeable {
   /** Private memory when it was first looked at; growth counts from here. */
   baseBytes = 0;
   #nextExecution = 1;
+  /** Of the newest run: most say the same as the one before. */
+  #header: RunHeader | null = null;
+  #headerJson = "";
 
   constructor(
     public role: SeatRole,
@@ -112,15 +116,11 @@ export class Seat implements Placeable {
   /** Sends the task here, with its program when the child lacks it. Throws FrameError. */
   start(task: Task, now: number): void {
     const { job } = task;
-    const header: RunHeader = {
-      program: job.program_id,
-      limits: job.limits,
-      timeout_ms: Math.max(1, Math.ceil(job.deadline - now)),
-    };
+    const header = this.#headerOf(job, Math.max(1, Math.ceil(job.deadline - now)));
     if (task.program !== null) this.teach(task.program);
     task.program = null;
     const number = this.#nextExecution;
-    this.process.send(FRAME_RUN, number, joinPayload(JSON.stringify(header), job.input));
+    this.process.send(FRAME_RUN, number, joinPayload(header, job.input));
     this.#nextExecution = number + 1;
     task.sent(now);
     this.running.add(number, task);
@@ -215,6 +215,16 @@ export class Seat implements Placeable {
       this.forget(id);
       return;
     }
+  }
+
+  #headerOf({ program_id, limits }: Job, timeoutMs: number): string {
+    const last = this.#header;
+    const isSame =
+      last?.program === program_id && last.limits === limits && last.timeout_ms === timeoutMs;
+    if (isSame) return this.#headerJson;
+    this.#header = { program: program_id, limits, timeout_ms: timeoutMs };
+    this.#headerJson = JSON.stringify(this.#header);
+    return this.#headerJson;
   }
 
   #runs(programId: string): boolean {

@@ -78,6 +78,7 @@ export async function setup(options: SetupOptions = {}): Promise<Bundle> {
         waiting.delete(execution);
       },
       need: (_, program) => needs.push(program),
+      pace: () => {},
     },
     {
       enter: () => {

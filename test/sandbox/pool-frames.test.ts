@@ -69,6 +69,21 @@ describe("frames", () => {
     expect(decode([sink.bytes()]).length).toBe(100);
   });
 
+  test("leave earlier, in batches, where the sender allows it", async () => {
+    const sink = sinkOf(Number.POSITIVE_INFINITY);
+    const writer = new FrameWriter(sink);
+    for (let number = 0; number < 10; number += 1) {
+      writer.send(2, number, "run");
+      writer.pace();
+    }
+    expect(sink.writes).toBe(2);
+    await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+    expect(sink.writes).toBe(3);
+    expect(decode([sink.bytes()]).map(([, number]) => number)).toEqual([
+      0, 1, 2, 3, 4, 5, 6, 7, 8, 9,
+    ]);
+  });
+
   test("wait in order while the other end takes nothing", () => {
     const sink = sinkOf(100);
     const writer = new FrameWriter(sink);
