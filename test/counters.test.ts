@@ -12,7 +12,7 @@ test("no operation costs more statements, messages, syncs or bytes than it did",
   expectCost(report.request, { sql: 0, commits: 0, fsyncs: 0, sent: 1, received: 1, wal: 0 });
   // begin, upsert, commit; run and reply; call and done
   expectCost(report.kv_write, {
-    sql: 3,
+    sql: 1,
     commits: 1,
     fsyncs: 1,
     sent: 2,
@@ -20,7 +20,7 @@ test("no operation costs more statements, messages, syncs or bytes than it did",
     wal: 1.2 * PAGE_BYTES,
   });
   expectCost(report.kv_write_shared, {
-    sql: 3,
+    sql: 1,
     commits: 1,
     fsyncs: 0.25,
     sent: 2,

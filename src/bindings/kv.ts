@@ -57,29 +57,27 @@ export function createKvBinding({ db, clock }: KvBindingOptions): Binding {
         return row === null ? null : item({ key: place(args).key, ...row });
       }),
       has: reading(async (cx, args) => (await read(cx, args)) !== null),
-      list: reading((cx, args) => turns.run(cx.app_id, () => list(db, cx, args))),
-      set: writing((cx, args) => {
+      list: reading(async (cx, args) => turns.run(cx.app_id, () => list(db, cx, args))),
+      set: writing(async (cx, args) => {
         const { collection, key } = place(args);
         const value = valueJson(member(args, "value"));
-        return db.tx((tx) => setKv(tx, cx.app_id, collection, key, value, clock.now()), {
-          seen: cx.seen,
-        });
+        return setKv(db.autocommit(cx.seen), cx.app_id, collection, key, value, clock.now());
       }),
-      delete: writing((cx, args) => {
+      delete: writing(async (cx, args) => {
         const { collection, key } = place(args);
-        return db.tx((tx) => deleteKv(tx, cx.app_id, collection, key), { seen: cx.seen });
+        return deleteKv(db.autocommit(cx.seen), cx.app_id, collection, key);
       }),
-      increment: writing((cx, args) => increment(db, clock, cx, args)),
+      increment: writing(async (cx, args) => increment(db, clock, cx, args)),
     },
   };
 }
 
 function reading(call: BindingMethod["call"]): BindingMethod {
-  return { effect: false, call: async (cx, args) => call(cx, args) };
+  return { effect: false, call };
 }
 
 function writing(call: BindingMethod["call"]): BindingMethod {
-  return { effect: true, call: async (cx, args) => call(cx, args) };
+  return { effect: true, call };
 }
 
 /**

@@ -11,7 +11,7 @@ import type { Binding, BindingMethod } from "../domain/bindings.ts";
 import { PicError } from "../domain/errors.ts";
 import { childBacklogBytesMax, hostCallBytesMax, hostCallsInFlightMax } from "../domain/limits.ts";
 import { FrameError, joinPayload, splitPayload } from "./frames.ts";
-import { FRAME_REPLY } from "./protocol.ts";
+import { FRAME_REPLY, readCallHeader, replyHeader } from "./protocol.ts";
 import type { Seat } from "./seat.ts";
 import type { Task, WaitingCall } from "./task.ts";
 
@@ -44,8 +44,8 @@ export class HostCalls {
   /** A CALL frame of an execution that is here. Throws FrameError when it does not have the form. */
   receive(seat: Seat, number: number, task: Task, payload: string): void {
     const { header, text } = splitPayload(payload);
-    const { call, name } = JSON.parse(header) as { call?: unknown; name?: unknown };
-    if (!Number.isSafeInteger(call) || typeof name !== "string") {
+    const { call, name } = readCallHeader(header);
+    if (!Number.isSafeInteger(call)) {
       throw new FrameError("a CALL frame without a call number and a name");
     }
     task.entered = true;
@@ -53,23 +53,20 @@ export class HostCalls {
     task.hostCalls += 1;
     const { host_calls } = task.job.limits;
     if (task.hostCalls > host_calls) {
-      const site = { seat, number, task, attempt: task.attempt, call: call as number };
+      const site = { seat, number, task, attempt: task.attempt, call };
       const refusal = new PicError("host_call_budget", `more than ${host_calls} host calls`);
       this.#answer(site, false, describe(refusal));
       return;
     }
-    task.waitingCalls.push({ call: call as number, name, args: text });
-    this.pump(seat, number, task);
+    const waiting = { call, name, args: text };
+    if (task.waitingCalls.length === 0 && mayStart(seat, task)) {
+      this.#start({ seat, number, task, attempt: task.attempt, call }, waiting);
+    } else task.waitingCalls.push(waiting);
   }
 
   /** Starts what waits, as far as the bounds allow. */
   pump(seat: Seat, number: number, task: Task): void {
-    while (
-      task.waitingCalls.length > 0 &&
-      task.callsInFlight < hostCallsInFlightMax &&
-      !seat.condemned &&
-      seat.process.pendingBytes < childBacklogBytesMax
-    ) {
+    while (task.waitingCalls.length > 0 && mayStart(seat, task)) {
       const waiting = task.waitingCalls.shift() as WaitingCall;
       this.#start({ seat, number, task, attempt: task.attempt, call: waiting.call }, waiting);
     }
@@ -128,7 +125,7 @@ export class HostCalls {
     if (seat.condemned || task.attempt !== site.attempt || seat.running.get(number) !== task)
       return;
     try {
-      seat.process.send(FRAME_REPLY, number, joinPayload(`{"call":${site.call},"ok":${ok}}`, text));
+      seat.process.send(FRAME_REPLY, number, joinPayload(replyHeader(site.call, ok), text));
     } catch (error) {
       if (!(error instanceof FrameError)) throw error;
       this.#answer(site, false, describe(new PicError("invalid", "the answer is too large")));
@@ -150,6 +147,14 @@ export class HostCalls {
     });
     return describe(new PicError("internal", `Internal error (${id})`));
   }
+}
+
+function mayStart(seat: Seat, task: Task): boolean {
+  return (
+    task.callsInFlight < hostCallsInFlightMax &&
+    !seat.condemned &&
+    seat.process.pendingBytes < childBacklogBytesMax
+  );
 }
 
 function describe(error: PicError): string {

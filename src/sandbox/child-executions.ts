@@ -9,7 +9,7 @@ import { SmallMap } from "../base/small-map.ts";
 import { instancesPerChildMax, replyMsMax, residentBytesMax, sliceMs } from "../domain/limits.ts";
 import { ChildInstances, emptiableAt } from "./child-instances.ts";
 import { ChildPrograms, type Loaded } from "./child-programs.ts";
-import { GuestExecution } from "./guest-execution.ts";
+import { type ExecutionPort, GuestExecution } from "./guest-execution.ts";
 import { type Image, imageBytes } from "./image.ts";
 import type { EntryWatch, Instance } from "./instance.ts";
 import type { DoneHeader, Program, RunHeader } from "./protocol.ts";
@@ -37,9 +37,11 @@ interface Slot {
   arrived: number;
   instance: Instance | null;
   swapped: Image | null;
-  timers: Map<number, ReturnType<typeof setTimeout>>;
-  expiry: ReturnType<typeof setTimeout> | null;
+  /** Null until there is one. */
+  timers: Map<number, Timer> | null;
 }
+
+type Timer = ReturnType<typeof setTimeout>;
 
 /** Somebody who needs an instance: to begin, or to go on with what a reply or a timer brought. */
 interface Waiter {
@@ -65,7 +67,33 @@ export class ChildExecutions {
   #pumping = false;
   /** How long a reply takes, a moving average. */
   #replyMs = 0;
-  #pumpTimer: ReturnType<typeof setTimeout> | null = null;
+  #pumpTimer: Timer | null = null;
+  /** One timer for all wall limits, set for the earliest: most executions end long before theirs. */
+  #expiryTimer: Timer | null = null;
+  #expiryAt = Number.POSITIVE_INFINITY;
+  /** What all executions ask of the world. */
+  readonly #port: ExecutionPort = {
+    hostCall: (execution, call, name, args) => {
+      const slot = this.#slots.get(execution);
+      if (slot !== undefined) slot.calledAt = performance.now();
+      this.output.call(execution, call, name, args);
+    },
+    setTimer: (execution, timer, ms) => {
+      const slot = this.#slots.get(execution);
+      if (slot === undefined) return;
+      slot.timers ??= new Map();
+      slot.timers.set(
+        timer,
+        setTimeout(() => this.#onTimer(slot, timer), ms),
+      );
+    },
+    clearTimer: (execution, timer) => {
+      const timers = this.#slots.get(execution)?.timers;
+      clearTimeout(timers?.get(timer));
+      timers?.delete(timer);
+    },
+    now: () => Date.now(),
+  };
   readonly #suspended: Suspended;
   /** Swapped out for the last time: that cost what was left of their CPU. */
   readonly #exhausted: Slot[] = [];
@@ -145,40 +173,33 @@ export class ChildExecutions {
   }
 
   #makeSlot(id: number, header: RunHeader, input: string): Slot {
-    const slot: Slot = {
+    const deadline = performance.now() + header.timeout_ms;
+    return {
       program: null,
       begun: false,
       calledAt: 0,
       arrived: 0,
       instance: null,
       swapped: null,
-      timers: new Map(),
-      expiry: null,
-      execution: new GuestExecution(id, header, input, performance.now() + header.timeout_ms, {
-        hostCall: (call, name, args) => {
-          slot.calledAt = performance.now();
-          this.output.call(id, call, name, args);
-        },
-        setTimer: (timer, ms) => {
-          slot.timers.set(
-            timer,
-            setTimeout(() => this.#onTimer(slot, timer), ms),
-          );
-        },
-        clearTimer: (timer) => {
-          clearTimeout(slot.timers.get(timer));
-          slot.timers.delete(timer);
-        },
-        now: () => Date.now(),
-      }),
+      timers: null,
+      execution: new GuestExecution(id, header, input, deadline, this.#port),
     };
-    return slot;
   }
 
   #enqueue(slot: Slot): void {
+    if (this.#isFree(appOf(slot))) {
+      this.#begin(slot);
+      return;
+    }
     this.#waiting.push({ slot, isStart: true, go: () => this.#begin(slot) });
     this.#pump();
     if (!slot.begun && this.#slots.has(slot.execution.id)) this.#arm(slot);
+  }
+
+  /** An execution of the app can begin at once, before nobody. */
+  #isFree(appId: string): boolean {
+    if (this.#pumping || this.#waiting.length > 0 || !this.#suspended.admits(appId)) return false;
+    return this.#hasTime() && this.#freeInstance() !== null;
   }
 
   #begin(slot: Slot): void {
@@ -299,23 +320,50 @@ export class ChildExecutions {
   }
 
   #onTimer(slot: Slot, timer: number): void {
-    slot.timers.delete(timer);
+    slot.timers?.delete(timer);
     if (!slot.execution.acceptFire(timer)) return;
     this.#resume(slot, (instance) => instance.fire(slot.execution, timer));
   }
 
   /** The wall limit, for an execution that waits. */
   #arm(slot: Slot): void {
-    if (slot.expiry !== null) return;
-    const ms = Math.max(0, slot.execution.deadline - performance.now());
-    slot.expiry = setTimeout(() => this.cancel(slot.execution.id), ms);
+    this.#armAt(slot.execution.deadline);
+  }
+
+  #armAt(at: number): void {
+    if (at >= this.#expiryAt) return;
+    if (this.#expiryTimer !== null) clearTimeout(this.#expiryTimer);
+    this.#expiryAt = at;
+    this.#expiryTimer = setTimeout(
+      () => {
+        this.#disarm();
+        this.#expireLate();
+      },
+      Math.max(0, at - performance.now()),
+    );
+  }
+
+  #disarm(): void {
+    if (this.#expiryTimer !== null) clearTimeout(this.#expiryTimer);
+    this.#expiryTimer = null;
+    this.#expiryAt = Number.POSITIVE_INFINITY;
+  }
+
+  #expireLate(): void {
+    const now = performance.now();
+    let next = Number.POSITIVE_INFINITY;
+    for (const { execution } of this.#slots.values()) {
+      if (execution.deadline <= now) this.cancel(execution.id);
+      else next = Math.min(next, execution.deadline);
+    }
+    if (next < Number.POSITIVE_INFINITY) this.#armAt(next);
   }
 
   #finish(slot: Slot): void {
     const { execution, instance } = slot;
     if (!this.#slots.delete(execution.id)) return;
-    if (slot.expiry !== null) clearTimeout(slot.expiry);
-    for (const timer of slot.timers.values()) clearTimeout(timer);
+    if (this.#slots.size === 0) this.#disarm();
+    if (slot.timers !== null) for (const timer of slot.timers.values()) clearTimeout(timer);
     if (slot.swapped !== null) this.#unsuspend(slot, slot.swapped);
     slot.instance = null;
     if (instance !== null) this.#instances.release(instance);

@@ -17,6 +17,7 @@ import {
   CELL_ENTRIES,
   CELL_RUNNING,
   type ChildStats,
+  callHeader,
   FRAME_CALL,
   FRAME_CANCEL,
   FRAME_DONE,
@@ -30,6 +31,7 @@ import {
   FRAME_STATS,
   type Program,
   type RunHeader,
+  readReplyHeader,
 } from "./protocol.ts";
 
 const SOCKET_FD = 3;
@@ -71,7 +73,7 @@ class SandboxChild {
     this.#executions = new ChildExecutions(
       {
         call: (id, call, name, args) => {
-          this.#send(FRAME_CALL, id, joinPayload(JSON.stringify({ call, name }), args));
+          this.#send(FRAME_CALL, id, joinPayload(callHeader(call, name), args));
         },
         done: (id, header, body) => {
           this.#send(FRAME_DONE, id, joinPayload(JSON.stringify(header), body));
@@ -114,7 +116,7 @@ class SandboxChild {
       }
       case FRAME_REPLY: {
         const { header, text } = splitPayload(payload);
-        const { call, ok } = JSON.parse(header) as { call: number; ok: boolean };
+        const { call, ok } = readReplyHeader(header);
         this.#executions.reply(id, { call, ok, json: text });
         return;
       }

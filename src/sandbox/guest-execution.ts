@@ -18,9 +18,9 @@ import type { BodyKind, DoneHeader, RunHeader } from "./protocol.ts";
 
 /** What an execution asks of the world outside its guest. */
 export interface ExecutionPort {
-  hostCall(call: number, name: string, args: string): void;
-  setTimer(id: number, ms: number): void;
-  clearTimer(id: number): void;
+  hostCall(execution: number, call: number, name: string, args: string): void;
+  setTimer(execution: number, timer: number, ms: number): void;
+  clearTimer(execution: number, timer: number): void;
   now(): number;
 }
 
@@ -209,7 +209,7 @@ export class GuestExecution {
     this.#callBytes += bytes;
     this.#calls ??= new Map();
     this.#calls.set(call, bytes);
-    this.port.hostCall(call, name, args);
+    this.port.hostCall(this.id, call, name, args);
     return null;
   }
 
@@ -228,12 +228,12 @@ export class GuestExecution {
     this.#timers ??= new Set();
     if (this.#timers.size >= guestTimersMax) return `${REFUSED}more than ${guestTimersMax} timers`;
     this.#timers.add(id);
-    this.port.setTimer(id, ms);
+    this.port.setTimer(this.id, id, ms);
     return null;
   }
 
   clearTimer(id: number): void {
-    if (this.#timers?.delete(id)) this.port.clearTimer(id);
+    if (this.#timers?.delete(id)) this.port.clearTimer(this.id, id);
   }
 
   /** A timer has come due. False: it was cleared, or the execution is over. */

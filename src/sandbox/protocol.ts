@@ -15,19 +15,39 @@ export const wireVersion = "1";
 // parent → child
 export const FRAME_PROGRAM = 1; // payload: JSON Program; execution 0
 export const FRAME_RUN = 2; // payload: JSON RunHeader, newline, the ctx JSON text
-export const FRAME_REPLY = 3; // payload: JSON { call, ok }, newline, JSON text (value, or { name, message, code })
+export const FRAME_REPLY = 3; // payload: the call's number, "+" or "-" (answer or error), newline, JSON text (value, or { name, message, code })
 export const FRAME_CANCEL = 4; // payload: empty: give the execution up, answer DONE with `timeout`
 export const FRAME_FORGET = 5; // payload: JSON string, the program id; execution 0
 export const FRAME_REST = 6; // payload: empty: nothing to do: warm up, collect garbage; execution 0
 
 // child → parent
 export const FRAME_READY = 64; // payload: JSON { pid, warm }; sent again with warm true; execution 0
-export const FRAME_CALL = 65; // payload: JSON { call, name }, newline, JSON text of the arguments
+export const FRAME_CALL = 65; // payload: the call's number, a space, the name, newline, JSON text of the arguments
 export const FRAME_DONE = 66; // payload: JSON DoneHeader, newline, the body text
 export const FRAME_STATS = 67; // payload: JSON ChildStats; execution 0
 // The child has dropped the program (its cache is bounded) or never had it: payload JSON string, the
 // program id; execution: the run that waits for it. The parent answers with FRAME_PROGRAM.
 export const FRAME_NEED = 68;
+
+// Calls and replies are the most frequent of all: their headers are not worth JSON.
+
+export function callHeader(call: number, name: string): string {
+  return `${call} ${name}`;
+}
+
+/** `call` is NaN, or not whole, for a header that is none. */
+export function readCallHeader(header: string): { call: number; name: string } {
+  const at = header.indexOf(" ");
+  return { call: at === -1 ? Number.NaN : Number(header.slice(0, at)), name: header.slice(at + 1) };
+}
+
+export function replyHeader(call: number, ok: boolean): string {
+  return `${call}${ok ? "+" : "-"}`;
+}
+
+export function readReplyHeader(header: string): { call: number; ok: boolean } {
+  return { call: Number(header.slice(0, -1)), ok: header.endsWith("+") };
+}
 
 /** What is loaded into an image. `id` names the content: the same id is always the same program. */
 export interface Program {

@@ -11,7 +11,7 @@ interface Use {
   at: number;
 }
 
-/** Below this an app's use is forgotten. */
+/** Less than this is not worth remembering. */
 const NOTHING_MS = 0.05;
 const APPS_MAX = 64;
 
@@ -20,13 +20,23 @@ export class Turns {
 
   /** An app has used so much CPU, until `now`. */
   charge(appId: string, ms: number, now: number): void {
-    const used = this.used(appId, now) + ms;
-    this.#uses.delete(appId);
-    if (used < NOTHING_MS) return;
-    this.#uses.set(appId, { ms: used, at: now });
-    if (this.#uses.size <= APPS_MAX) return;
-    const [oldest] = this.#uses.keys();
-    if (oldest !== undefined) this.#uses.delete(oldest);
+    const use = this.#uses.get(appId);
+    if (use !== undefined) {
+      use.ms = this.used(appId, now) + ms;
+      use.at = now;
+      return;
+    }
+    if (ms < NOTHING_MS) return;
+    this.#uses.set(appId, { ms, at: now });
+    if (this.#uses.size > APPS_MAX) this.#forgetLeast(now);
+  }
+
+  #forgetLeast(now: number): void {
+    let least: string | null = null;
+    for (const appId of this.#uses.keys()) {
+      if (least === null || this.used(appId, now) < this.used(least, now)) least = appId;
+    }
+    if (least !== null) this.#uses.delete(least);
   }
 
   /** CPU of late, milliseconds: what is turnsHalfLifeMs old counts half. */

@@ -1,5 +1,5 @@
 /** Key-value data of apps. Limits and the meaning of values belong to the binding. */
-import type { Database, Reader, Seen, Tx } from "./port.ts";
+import type { Database, Reader, Seen, Writer } from "./port.ts";
 import { sql } from "./sql.ts";
 
 export interface KvEntry {
@@ -33,14 +33,14 @@ export function getKv(
 
 /** The version it has now. Throws PicError `conflict` when there is no such app. */
 export async function setKv(
-  tx: Tx,
+  w: Writer,
   app_id: string,
   collection: string,
   key: string,
   value_json: string,
   now: number,
 ): Promise<number> {
-  const row = await tx.get(sql<{ version: number }>`insert into kv
+  const row = await w.get(sql<{ version: number }>`insert into kv
       (app_id, collection, key, version, updated_at, value)
     values (${app_id}, ${collection}, ${key}, 1, ${now}, ${value_json})
     on conflict (app_id, collection, key) do update
@@ -52,12 +52,12 @@ export async function setKv(
 
 /** Resolves false when there was none. */
 export async function deleteKv(
-  tx: Tx,
+  w: Writer,
   app_id: string,
   collection: string,
   key: string,
 ): Promise<boolean> {
-  const { changes } = await tx.run(sql`delete from kv
+  const { changes } = await w.run(sql`delete from kv
     where app_id = ${app_id} and collection = ${collection} and key = ${key}`);
   return changes > 0;
 }

@@ -21,14 +21,20 @@ export interface Reader {
   get<Row>(statement: Statement<Row>, seen?: Seen): Promise<Row | null>;
 }
 
+/** Takes statements that change rows. */
+export interface Writer {
+  /** The first row that the statement returns, or null. */
+  get<Row>(statement: Statement<Row>): Promise<Row | null>;
+  run(statement: Statement<unknown>): Promise<{ changes: number }>;
+}
+
 /**
  * An open transaction. Its functions may be awaited; nothing else may be, while it is open. After a
  * statement has failed the transaction can only be rolled back, also when `fn` catches the error:
  * what an engine does with the rest would differ.
  */
-export interface Tx extends Reader {
-  /** Runs a statement that changes rows. */
-  run(statement: Statement<unknown>): Promise<{ changes: number }>;
+export interface Tx extends Reader, Writer {
+  get<Row>(statement: Statement<Row>, seen?: Seen): Promise<Row | null>;
   /** Called after the commit, before `tx` resolves, in order; never after a rollback. */
   afterCommit(fn: () => void): void;
   /** Until this transaction ends, no other one on any node gets past a lock of the same name. */
@@ -47,6 +53,11 @@ export interface Database {
    * Throws PicError `unavailable` when the queue is full, the deadline passed or the engine is gone.
    */
   tx<T>(fn: (tx: Tx) => Promise<T>, options?: { seen?: Seen }): Promise<T>;
+  /**
+   * Each statement is a transaction of its own; otherwise as `tx` with `seen`. For where one statement
+   * is all there is: it costs half of a transaction.
+   */
+  autocommit(seen: Seen): Writer;
   /** Resolves when all that `seen` covers is durable; at once when it already is. */
   durable(seen: Seen): Promise<void>;
   /** True when `durable(seen)` would resolve at once: lets a hot path skip a promise. */

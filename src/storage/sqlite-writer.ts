@@ -62,6 +62,22 @@ export class SqliteWriter {
     return this.#active === null;
   }
 
+  /** Nothing runs or waits: what comes now is before nobody. */
+  get idle(): boolean {
+    return !this.#pumping && this.#paused === null;
+  }
+
+  /** One statement as a transaction of its own, only while `idle`. Throws what the statement throws. */
+  runAlone<T>(statement: Statement<unknown>, step: (connection: SqliteConnection) => T): T {
+    if (!this.idle) throw new Error("a statement before others that wait");
+    const value = step(this.connection);
+    if (this.connection.lastKind !== "read") {
+      counters.commits += 1;
+      this.options.onCommit(estimatePages(statement));
+    }
+    return value;
+  }
+
   /** Resolves at the commit, after what `afterCommit` was given. */
   run<T>(fn: (tx: Tx) => Promise<T>): Promise<T> {
     if (this.#queue.length - this.#head >= this.options.queueMax) {

@@ -27,7 +27,7 @@ import {
 } from "../domain/limits.ts";
 import { sqliteLogsMigrations, sqliteMigrations } from "./migrations.ts";
 import { type Migration, migrate } from "./migrator.ts";
-import type { Database, Seen, Tx } from "./port.ts";
+import type { Database, Seen, Tx, Writer } from "./port.ts";
 import type { Statement } from "./sql.ts";
 import { sql } from "./sql.ts";
 import { SqliteConnection, translate } from "./sqlite-connection.ts";
@@ -239,6 +239,36 @@ class SqliteDatabase implements Database {
     } finally {
       if (seen === undefined) await this.#sync.wait(seq);
       else if (seen.seq < seq) seen.seq = seq;
+    }
+  }
+
+  autocommit(seen: Seen): Writer {
+    return {
+      get: <Row>(statement: Statement<Row>) =>
+        this.#writer.idle
+          ? // All rows: only a statement that came to its end has said that its commit succeeded.
+            this.#alone(statement, seen, (writer) => writer.all(statement)[0] ?? null)
+          : this.tx((tx) => tx.get(statement), { seen }),
+      run: (statement) =>
+        this.#writer.idle
+          ? this.#alone(statement, seen, (writer) => writer.run(statement))
+          : this.tx((tx) => tx.run(statement), { seen }),
+    };
+  }
+
+  #alone<T>(
+    statement: Statement<unknown>,
+    seen: Seen,
+    step: (writer: SqliteConnection) => T,
+  ): Promise<T> {
+    try {
+      this.#assertOpen();
+      if (this.#sync.failure !== null) throw this.#sync.failure;
+      const value = this.#writer.runAlone(statement, step);
+      this.#note(seen);
+      return Promise.resolve(value);
+    } catch (error) {
+      return Promise.reject(error);
     }
   }
 

@@ -52,6 +52,7 @@ async function setup(options: { mapError?: ErrorMapper } = {}) {
         });
       }, txOptions);
     },
+    autocommit: (seen) => folder.logs.autocommit(seen),
     durable: (seen) => folder.logs.durable(seen),
     isDurable: (seen) => folder.logs.isDurable(seen),
     notify: (tx, channel, payload) => folder.logs.notify(tx, channel, payload),

@@ -27,6 +27,8 @@ import {
   FRAME_REST,
   FRAME_RUN,
   FRAME_STATS,
+  readCallHeader,
+  replyHeader,
 } from "../../src/sandbox/protocol.ts";
 import { handler, makeProgram } from "./child-setup.ts";
 
@@ -141,17 +143,13 @@ describe("a sandbox child", () => {
     );
     const { execution, payload } = await child.next(FRAME_CALL);
     const { header, text } = splitPayload(payload);
-    const { call, name } = JSON.parse(header);
+    const { call, name } = readCallHeader(header);
     expect([execution, name, JSON.parse(text)]).toEqual([
       1,
       "kv.get",
       { collection: "c", key: "k" },
     ]);
-    child.channel.send(
-      FRAME_REPLY,
-      1,
-      joinPayload(JSON.stringify({ call, ok: true }), '{"a":"\\u0000ä"}'),
-    );
+    child.channel.send(FRAME_REPLY, 1, joinPayload(replyHeader(call, true), '{"a":"\\u0000ä"}'));
     expect((await child.done()).body).toBe('{"a":"\\u0000ä"}');
   });
 

@@ -13,6 +13,7 @@ import {
   CELL_CPU_MS,
   CELL_ENTRIES,
   CELL_RUNNING,
+  callHeader,
   type DoneHeader,
   FRAME_CALL,
   FRAME_CANCEL,
@@ -26,6 +27,7 @@ import {
   FRAME_RUN,
   type Program,
   type RunHeader,
+  readReplyHeader,
 } from "../../src/sandbox/protocol.ts";
 
 export type Step =
@@ -91,7 +93,7 @@ function onFrame(type: number, number: number, text: string): void {
     }
   } else if (type === FRAME_REPLY) {
     const { header, text: value } = splitPayload(text);
-    const { call } = JSON.parse(header) as { call: number };
+    const { call } = readReplyHeader(header);
     executions.get(number)?.replies.get(call)?.(value);
   } else if (type === FRAME_RUN) {
     const { header, text: input } = splitPayload(text);
@@ -142,7 +144,7 @@ function advance(number: number, execution: Execution): boolean {
       channel.send(
         FRAME_CALL,
         number,
-        joinPayload(JSON.stringify({ call, name: step[1] }), JSON.stringify(step[2])),
+        joinPayload(callHeader(call, step[1]), JSON.stringify(step[2])),
       );
       if (step[0] === "call") {
         execution.replies.set(call, (text) => {

@@ -124,6 +124,11 @@ describe("a full disk", () => {
     const message = await messageOf(big);
     expect(message).toContain("disk is full");
     expect(await getSetting(db, "a")).toBe("1");
+    const alone = sql`insert into settings (name, value) values (${"b"}, ${"x".repeat(100_000)})`;
+    expect(await messageOf(db.autocommit({ seq: 0 }).run(alone))).toContain("disk is full");
+    const returning = db.autocommit({ seq: 0 }).get(sql`${alone} returning name`);
+    expect(await messageOf(returning)).toContain("disk is full");
+    expect(await getSetting(db, "b")).toBeNull();
     await db.tx((tx) => tx.all(sql`pragma max_page_count = 1000000`));
     await db.tx((tx) => setSetting(tx, "big", "x".repeat(100_000)));
     expect((await getSetting(db, "big"))?.length).toBe(100_000);

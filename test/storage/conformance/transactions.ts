@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import type { Database, Tx } from "../../../src/storage/port.ts";
+import type { Database, Tx, Writer } from "../../../src/storage/port.ts";
 import { getSetting, setSetting } from "../../../src/storage/settings.ts";
 import { sql } from "../../../src/storage/sql.ts";
 import { codeOf, type Engine, messageOf, opener } from "./engine.ts";
@@ -247,6 +247,57 @@ function lifeConformance(open: Open): void {
       expect(db.isDurable({ seq: 0 })).toBe(true);
     });
 
+    test("a statement of its own is a transaction: read after it, noted, durable when waited for", async () => {
+      const { db } = await open();
+      const seen = { seq: 0 };
+      expect(await insert(db.autocommit(seen), "a", "1")).toEqual({ changes: 1 });
+      expect(await getSetting(db, "a")).toBe("1");
+      const first = seen.seq;
+      const returned = await db.autocommit(seen).get<{ name: string; value: string }>(
+        sql`insert into settings (name, value) values (${"b"}, ${"1"}), (${"c"}, ${"2"})
+          returning name, value`,
+      );
+      expect(returned).toEqual({ name: "b", value: "1" });
+      expect(await getSetting(db, "c")).toBe("2");
+      expect(seen.seq).toBeGreaterThan(first);
+      await db.durable(seen);
+      expect(db.isDurable(seen)).toBe(true);
+      const none = sql`delete from settings where name = ${"nobody"}`;
+      expect(await db.autocommit(seen).run(none)).toEqual({ changes: 0 });
+      expect(await db.autocommit(seen).get(sql`${none} returning name`)).toBeNull();
+    });
+
+    test("a statement of its own that is refused leaves nothing behind and stops nobody", async () => {
+      const { db } = await open();
+      const seen = { seq: 0 };
+      await insert(db.autocommit(seen), "a", "1");
+      const both = db
+        .autocommit(seen)
+        .run(sql`insert into settings (name, value) values (${"b"}, ${"1"}), (${"a"}, ${"2"})`);
+      expect(await codeOf(both)).toBe("conflict");
+      expect(await getSetting(db, "b")).toBeNull();
+      expect(await codeOf(insert(db.autocommit(seen), "nul\0", "1"))).toBe("invalid");
+      await writes(db);
+    });
+
+    test("statements of their own take their turn between transactions", async () => {
+      const { db } = await open();
+      const seen = { seq: 0 };
+      const add = (name: string) => sql`update settings set value = value || ${name}
+        where name = ${"order"}`;
+      await insert(db.autocommit(seen), "order", "");
+      await Promise.all([
+        db.tx(async (tx) => {
+          await tx.run(add("a"));
+          await tx.run(add("b"));
+        }),
+        db.autocommit(seen).run(add("c")),
+        db.tx((tx) => tx.run(add("d"))),
+        db.autocommit(seen).run(add("e")),
+      ]);
+      expect(await getSetting(db, "order")).toBe("abcde");
+    });
+
     test("a scan sees the commits before it", async () => {
       const { db } = await open();
       for (let index = 0; index < 20; index += 1) {
@@ -263,6 +314,7 @@ function lifeConformance(open: Open): void {
       await Promise.all([db.close(), db.close()]);
       await Promise.all(queued);
       expect(await codeOf(db.tx((tx) => setSetting(tx, "a", "1")))).toBe("unavailable");
+      expect(await codeOf(insert(db.autocommit({ seq: 0 }), "a", "1"))).toBe("unavailable");
       expect(await codeOf(db.get(sql`select 1 as one`))).toBe("unavailable");
       expect(await codeOf(db.scan(sql`select 1 as one`))).toBe("unavailable");
     });
@@ -274,6 +326,10 @@ function lifeConformance(open: Open): void {
       for (let step = 0; await logs.reclaim(); step += 1) expect(step).toBeLessThan(1_000);
     });
   });
+}
+
+function insert(w: Writer, name: string, value: string): Promise<{ changes: number }> {
+  return w.run(sql`insert into settings (name, value) values (${name}, ${value})`);
 }
 
 async function writes(db: Database): Promise<void> {
