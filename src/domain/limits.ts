@@ -170,8 +170,8 @@ export const guestErrorStackCharsMax = 8_192;
 export const guestStackFramesMax = 32;
 /** Executions of its own by which an idle child has its code compiled. */
 export const warmUpExecutions = 3_000;
-/** After so many executions a child collects its garbage: cheaper than letting it pile up. */
-export const executionsPerCollection = 5_000;
+/** A child that has grown by so much collects its garbage. */
+export const childGarbageBytesMax = 8 * 1024 * 1024;
 /** One frame between server and child: the longest response that can be configured, in base64. */
 export const frameBytesMax = 96 * 1024 * 1024;
 /** How often the pool looks at its children, while something runs and only then. */

@@ -1,34 +1,46 @@
 /** The routes of one pattern, by method. Several may share it as long as their methods differ. */
-import type { Route } from "../domain/routes.ts";
+import { ROUTE_METHODS, type Route } from "../domain/routes.ts";
 
 /** A route with what matching and answering need, so that nothing is parsed at request time. */
 export interface Entry {
   readonly route: Route;
-  /** Parameter names and where their segments stand, in order. */
-  readonly params: readonly { name: string; position: number }[];
+  /** Parameter names, and where their segments stand, in order. */
+  readonly names: readonly string[];
+  readonly positions: readonly number[];
   readonly leading_literals: number;
   /** For a prefix: where `rest` begins in the path. */
   readonly rest_at: number;
 }
 
+/** A set of methods: bit n for ROUTE_METHODS[n]. */
+export type MethodSet = number;
+
 export class Handlers {
-  readonly #byMethod = new Map<string, Entry>();
+  readonly #entries: Entry[] = [];
+  #methods: MethodSet = 0;
+
+  get methods(): MethodSet {
+    return this.#methods;
+  }
 
   /** The first route of a method stays: the conflict rule admits no second. */
   add(entry: Entry): void {
-    if (!this.#byMethod.has(entry.route.method)) this.#byMethod.set(entry.route.method, entry);
+    if (this.#of(entry.route.method) !== null) return;
+    this.#entries.push(entry);
+    this.#methods |= 1 << ROUTE_METHODS.indexOf(entry.route.method);
   }
 
   /** The route of that very method, else ANY's; for HEAD, GET's comes before ANY's. */
-  pick(method: string): Entry | undefined {
-    const explicit = this.#byMethod.get(method);
-    if (explicit !== undefined) return explicit;
-    const get = method === "HEAD" ? this.#byMethod.get("GET") : undefined;
-    return get ?? this.#byMethod.get("ANY");
+  pick(method: string): Entry | null {
+    const explicit = this.#of(method);
+    if (explicit !== null) return explicit;
+    const get = method === "HEAD" ? this.#of("GET") : null;
+    return get ?? this.#of("ANY");
   }
 
-  collectMethods(into: Set<string>): void {
-    for (const method of this.#byMethod.keys()) into.add(method);
+  #of(method: string): Entry | null {
+    for (const entry of this.#entries) if (entry.route.method === method) return entry;
+    return null;
   }
 }
 
@@ -36,4 +48,11 @@ export class Handlers {
 export function headRank(entry: Entry): number {
   if (entry.route.method === "HEAD") return 0;
   return entry.route.method === "GET" ? 1 : 2;
+}
+
+/** What a 405 allows, sorted. */
+export function allowedMethods(methods: MethodSet): string[] {
+  const allowed: string[] = ROUTE_METHODS.filter((_, bit) => methods & (1 << bit));
+  if (allowed.includes("GET") && !allowed.includes("HEAD")) allowed.push("HEAD");
+  return allowed.sort();
 }

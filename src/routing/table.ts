@@ -8,40 +8,34 @@
  *
  * Work is bounded whatever is routed: exact paths are one look-up, prefixes a trie of at most
  * routeSegmentsMax levels that is left at the first miss, parameters a tree that asks about each
- * position once (param-tree.ts), wildcards a trie of at most routeHostLabelsMax levels.
+ * position once (param-tree.ts), wildcards a trie of at most routeHostLabelsMax levels. The levels of
+ * these are look-ups in a hash table of the routing table's own (edges.ts).
  */
-import { routeSegmentsMax } from "../domain/limits.ts";
+import { routeHostLabelsMax, routeSegmentsMax } from "../domain/limits.ts";
 import { decodePiece } from "../domain/paths.ts";
 import { type PathPattern, parseHost, parsePath, type Route } from "../domain/routes.ts";
 import type { MatchResult, RouteMatch, RoutingTable } from "./api.ts";
-import { type Entry, Handlers } from "./handlers.ts";
-import {
-  collectParamMethods,
-  type ParamTree,
-  ParamTreeBuilder,
-  searchParams,
-} from "./param-tree.ts";
+import { Bucket, type Trees } from "./bucket.ts";
+import { Edges } from "./edges.ts";
+import { allowedMethods, type Entry } from "./handlers.ts";
+import { Literals } from "./literals.ts";
+import { Pieces } from "./pieces.ts";
+import { Search } from "./search.ts";
+import { Tries } from "./trie.ts";
 
 export interface CompileOptions {
   /** A stored route that cannot be read is left out and told of here; the others go on working. */
   onBadRoute?: (route: Route, error: unknown) => void;
-}
-
-interface PrefixNode {
-  children: Map<string, PrefixNode> | null;
-  handlers: Handlers | null;
-}
-
-interface HostNode {
-  children: Map<string, HostNode> | null;
-  bucket: Bucket | null;
+  /** Where the hashes of segments begin; by default nobody can foresee it. */
+  seed?: number;
 }
 
 const NONE: MatchResult = Object.freeze({ kind: "none" });
 
 /** Compiles routes that do not conflict; of two that do, the first stays. */
 export function compileTable(routes: Iterable<Route>, options: CompileOptions = {}): RoutingTable {
-  const table = new Table();
+  const seed = options.seed ?? crypto.getRandomValues(new Int32Array(1))[0] ?? 0;
+  const table = new Table(new Literals(seed));
   for (const route of routes) {
     try {
       table.add(route);
@@ -49,15 +43,35 @@ export function compileTable(routes: Iterable<Route>, options: CompileOptions = 
       options.onBadRoute?.(route, error);
     }
   }
-  table.finish();
+  table.seal();
   return table;
 }
 
 class Table implements RoutingTable {
   readonly #strict = new Map<string, Bucket>();
-  readonly #wildcards: HostNode = { children: null, bucket: null };
-  readonly #any = new Bucket();
+  readonly #wildcards: Tries<Bucket>;
+  readonly #wildcardsRoot;
+  readonly #any: Bucket;
+  readonly #buckets: Bucket[] = [];
+  readonly #trees: Trees;
+  readonly #search: Search;
+  readonly #host: Pieces;
+  /** The wildcards that cover the host of this match. */
+  readonly #covering: Bucket[] = [];
   #size = 0;
+
+  constructor(private readonly literals: Literals) {
+    this.#trees = {
+      prefixes: new Tries(literals),
+      params: { literals, edges: new Edges(literals), nodes: 0 },
+    };
+    this.#wildcards = new Tries(literals);
+    this.#wildcardsRoot = this.#wildcards.root();
+    // One more piece than a pattern has: so many segments are too many for it.
+    this.#search = new Search(new Pieces(literals, routeSegmentsMax + 1));
+    this.#host = new Pieces(literals, routeHostLabelsMax);
+    this.#any = this.#newBucket();
+  }
 
   get size(): number {
     return this.#size;
@@ -66,235 +80,105 @@ class Table implements RoutingTable {
   add(route: Route): void {
     const pattern = parsePath(route.path, route.path_kind);
     const host = parseHost(route.host, route.host_kind);
-    this.#bucketFor(host.kind, host.name).add(pattern, route);
+    this.#bucketFor(host.kind, host.name).add(pattern, entryOf(pattern, route));
     this.#size += 1;
   }
 
-  finish(): void {
-    this.#any.finish();
-    for (const bucket of this.#strict.values()) bucket.finish();
-    finishHosts(this.#wildcards);
+  seal(): void {
+    for (const bucket of this.#buckets) bucket.seal();
+    this.#buckets.length = 0;
+    this.#trees.prefixes.seal();
+    this.#trees.params.edges.seal();
+    this.#wildcards.seal();
+    this.literals.seal();
   }
 
   match(method: string, host: string, path: string): MatchResult {
-    const target = new Target(path);
+    const search = this.#search;
+    search.begin(method, path);
     const strict = this.#strict.size === 0 ? undefined : this.#strict.get(host);
     if (strict !== undefined) {
-      const entry = strict.find(method, target);
-      if (entry !== null) return matched(entry, target, null);
+      const entry = strict.find(search);
+      if (entry !== null) return matched(entry, search.path, null);
     }
-    const wildcards = this.#wildcards.children === null ? null : this.#wildcardsOf(host);
-    if (wildcards !== null) {
-      for (let index = wildcards.length - 1; index >= 0; index -= 1) {
-        const bucket = wildcards[index] as Bucket;
-        const entry = bucket.find(method, target);
-        if (entry !== null) return matched(entry, target, host.slice(0, -bucket.suffixChars));
-      }
+    const covering = this.#covering;
+    for (let index = this.#cover(host) - 1; index >= 0; index -= 1) {
+      const bucket = covering[index] as Bucket;
+      const entry = bucket.find(search);
+      if (entry !== null) return matched(entry, search.path, host.slice(0, -bucket.suffixChars));
     }
-    const entry = this.#any.find(method, target);
-    if (entry !== null) return matched(entry, target, null);
-    return notAllowed([strict, ...(wildcards ?? []), this.#any], target);
+    const entry = this.#any.find(search);
+    if (entry !== null) return matched(entry, search.path, null);
+    if (search.refused === 0) return NONE;
+    return { kind: "method_not_allowed", allow: allowedMethods(search.refused) };
   }
 
-  /** The buckets of all wildcards that cover the host, the longest last. */
-  #wildcardsOf(host: string): Bucket[] | null {
-    let found: Bucket[] | null = null;
-    let node: HostNode | undefined = this.#wildcards;
-    // The first label is never looked up: a wildcard does not cover its bare domain.
-    for (let end = host.length; node?.children != null; ) {
-      const dot = host.lastIndexOf(".", end - 1);
-      if (dot <= 0) break;
-      node = node.children.get(host.slice(dot + 1, end));
-      if (node?.bucket != null) {
-        if (found === null) found = [node.bucket];
-        else found.push(node.bucket);
-      }
-      end = dot;
+  /** Puts the buckets of all wildcards that cover the host into `#covering`; returns how many. */
+  #cover(host: string): number {
+    if (this.#wildcards.levels === 0) return 0;
+    const labels = this.#host;
+    labels.aim(host);
+    labels.cutHost();
+    let count = 0;
+    let node = this.#wildcardsRoot;
+    for (let level = 0; level < labels.count; level += 1) {
+      const child = this.#wildcards.child(node, labels, level);
+      if (child === null) break;
+      node = child;
+      if (node.value === null) continue;
+      this.#covering[count] = node.value;
+      count += 1;
     }
-    return found;
+    return count;
   }
 
   #bucketFor(kind: Route["host_kind"], name: string): Bucket {
     if (kind === "any") return this.#any;
     if (kind === "strict") {
-      const bucket = this.#strict.get(name) ?? new Bucket();
+      const bucket = this.#strict.get(name) ?? this.#newBucket();
       this.#strict.set(name, bucket);
       return bucket;
     }
-    let node = this.#wildcards;
-    for (const label of name.split(".").reverse()) {
-      node.children ??= new Map();
-      const child: HostNode = node.children.get(label) ?? { children: null, bucket: null };
-      node.children.set(label, child);
-      node = child;
-    }
-    node.bucket ??= new Bucket(name.length + 1);
-    return node.bucket;
-  }
-}
-
-/** A path that is looked up: in several buckets, and cut into segments at most once. */
-class Target {
-  #pieces: readonly string[] | null = null;
-
-  constructor(readonly path: string) {}
-
-  get pieces(): readonly string[] {
-    this.#pieces ??= this.path.slice(1).split("/", routeSegmentsMax + 1);
-    return this.#pieces;
-  }
-}
-
-/** All routes of one host pattern. */
-class Bucket {
-  readonly #exact = new Map<string, Handlers>();
-  readonly #prefixes: PrefixNode = { children: null, handlers: null };
-  #params: (ParamTree | undefined)[] = [];
-  #builders = new Map<number, ParamTreeBuilder>();
-  #exactCharsMax = 0;
-
-  /** @param suffixChars length of `.example.com` of a wildcard, to cut out what its star took */
-  constructor(readonly suffixChars = 0) {}
-
-  add(pattern: PathPattern, route: Route): void {
-    const entry = entryOf(pattern, route);
-    if (pattern.kind === "exact") {
-      const handlers = this.#exact.get(pattern.literal) ?? new Handlers();
-      handlers.add(entry);
-      this.#exact.set(pattern.literal, handlers);
-      this.#exactCharsMax = Math.max(this.#exactCharsMax, pattern.literal.length);
-    } else if (pattern.kind === "prefix") {
-      this.#addPrefix(pattern, entry);
-    } else {
-      const count = pattern.segments.length;
-      const builder = this.#builders.get(count) ?? new ParamTreeBuilder();
-      builder.add(pattern, entry);
-      this.#builders.set(count, builder);
-    }
+    const node = this.#wildcards.grow(this.#wildcardsRoot, name.split(".").reverse());
+    node.value ??= this.#newBucket(name.length + 1);
+    return node.value;
   }
 
-  finish(): void {
-    for (const [count, builder] of this.#builders) this.#params[count] = builder.build();
-    this.#builders = new Map();
-  }
-
-  find(method: string, target: Target): Entry | null {
-    const { path } = target;
-    // A longer path cannot be among them: its hash is not computed.
-    if (path.length <= this.#exactCharsMax) {
-      const exact = this.#exact.get(path)?.pick(method);
-      if (exact !== undefined) return exact;
-    }
-    const prefix = this.#findPrefix(method, path);
-    const tree = this.#paramTreeFor(path);
-    if (tree === undefined) return prefix;
-    const param = searchParams(tree, target.pieces, method);
-    if (param === null || prefix === null) return param ?? prefix;
-    return param.leading_literals >= prefix.leading_literals ? param : prefix;
-  }
-
-  /** The methods of every pattern that matches the path. */
-  collectMethods(target: Target, into: Set<string>): void {
-    const { path } = target;
-    this.#exact.get(path)?.collectMethods(into);
-    for (const handlers of this.#prefixesOf(path)) handlers.collectMethods(into);
-    const tree = this.#paramTreeFor(path);
-    if (tree !== undefined) collectParamMethods(tree, target.pieces, into);
-  }
-
-  #findPrefix(method: string, path: string): Entry | null {
-    let node: PrefixNode = this.#prefixes;
-    let best: Entry | null = node.handlers?.pick(method) ?? null;
-    for (let start = 1; node.children !== null; ) {
-      const end = path.indexOf("/", start);
-      // A strict subtree: the last segment is never a whole prefix.
-      if (end === -1) break;
-      const child = node.children.get(path.slice(start, end));
-      if (child === undefined) break;
-      node = child;
-      if (node.handlers !== null) best = node.handlers.pick(method) ?? best;
-      start = end + 1;
-    }
-    return best;
-  }
-
-  *#prefixesOf(path: string): Generator<Handlers> {
-    let node: PrefixNode | undefined = this.#prefixes;
-    for (let start = 1; node !== undefined; ) {
-      if (node.handlers !== null) yield node.handlers;
-      const end = path.indexOf("/", start);
-      if (end === -1) return;
-      node = node.children?.get(path.slice(start, end));
-      start = end + 1;
-    }
-  }
-
-  #addPrefix(pattern: PathPattern, entry: Entry): void {
-    let node = this.#prefixes;
-    for (const segment of pattern.segments) {
-      node.children ??= new Map();
-      const name = segment ?? "";
-      const child: PrefixNode = node.children.get(name) ?? { children: null, handlers: null };
-      node.children.set(name, child);
-      node = child;
-    }
-    node.handlers ??= new Handlers();
-    node.handlers.add(entry);
-  }
-
-  #paramTreeFor(path: string): ParamTree | undefined {
-    const trees = this.#params;
-    if (trees.length === 0) return undefined;
-    let count = 1;
-    for (let at = path.indexOf("/", 1); at !== -1; at = path.indexOf("/", at + 1)) {
-      count += 1;
-      if (count >= trees.length) return undefined;
-    }
-    return trees[count];
+  #newBucket(suffixChars = 0): Bucket {
+    const bucket = new Bucket(this.#trees, suffixChars);
+    this.#buckets.push(bucket);
+    return bucket;
   }
 }
 
 function entryOf(pattern: PathPattern, route: Route): Entry {
-  const params: { name: string; position: number }[] = [];
+  const positions: number[] = [];
   pattern.segments.forEach((segment, position) => {
-    if (segment === null) params.push({ name: pattern.names[params.length] as string, position });
+    if (segment === null) positions.push(position);
   });
   return {
     route,
-    params,
+    names: pattern.names,
+    positions,
     leading_literals: pattern.leading_literals,
     rest_at: pattern.kind === "prefix" ? pattern.literal.length : -1,
   };
 }
 
 /** @param hostTaken what a wildcard's star took, or null */
-function matched(entry: Entry, target: Target, hostTaken: string | null): MatchResult {
+function matched(entry: Entry, path: Pieces, hostTaken: string | null): MatchResult {
+  const { route, names, positions } = entry;
   // Without a prototype: a parameter may be called `__proto__`.
   const params: Record<string, string> = Object.create(null);
-  if (entry.params.length > 0) {
-    const { pieces } = target;
-    for (const { name, position } of entry.params) {
-      params[name] = decodePiece(pieces[position] as string);
-    }
+  const escaped = path.text.includes("%");
+  for (let index = 0; index < names.length; index += 1) {
+    const piece = path.slice(positions[index] as number);
+    params[names[index] as string] = escaped ? decodePiece(piece) : piece;
   }
-  const { route } = entry;
   if (hostTaken !== null && route.host_param_name !== null) {
     params[route.host_param_name] = hostTaken;
   }
-  const rest = entry.rest_at === -1 ? "" : decodePiece(target.path.slice(entry.rest_at));
+  const rest = entry.rest_at === -1 ? "" : decodePiece(path.text.slice(entry.rest_at));
   const match: RouteMatch = { route, params, rest };
   return { kind: "match", match };
-}
-
-function notAllowed(buckets: readonly (Bucket | undefined)[], target: Target): MatchResult {
-  const methods = new Set<string>();
-  for (const bucket of buckets) bucket?.collectMethods(target, methods);
-  if (methods.size === 0) return NONE;
-  if (methods.has("GET")) methods.add("HEAD");
-  return { kind: "method_not_allowed", allow: [...methods].sort() };
-}
-
-function finishHosts(node: HostNode): void {
-  node.bucket?.finish();
-  for (const child of node.children?.values() ?? []) finishHosts(child);
 }

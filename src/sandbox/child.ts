@@ -4,8 +4,8 @@
  */
 import { readFileSync } from "node:fs";
 import { machineMemoryBytes } from "../base/memory.ts";
-import { executionsPerCollection } from "../domain/limits.ts";
 import { ChildExecutions } from "./child-executions.ts";
+import { ChildGarbage } from "./child-garbage.ts";
 import { ChildRest } from "./child-rest.ts";
 import { type FrameChannel, joinPayload, openFrameChannel, splitPayload } from "./frames.ts";
 import type { EntryWatch } from "./instance.ts";
@@ -66,7 +66,8 @@ class SandboxChild {
   /** Of the newest run: most say the same as the one before. */
   #lastHeader: RunHeader | null = null;
   #lastHeaderJson = "";
-  #collectAt = executionsPerCollection;
+  readonly #garbage = new ChildGarbage();
+  #collecting = false;
 
   constructor(watch: EntryWatch, imageBytesMax: number) {
     if (!(imageBytesMax >= 0)) throw new Error(`${IMAGE_CACHE_FLAG} takes a number`);
@@ -87,6 +88,7 @@ class SandboxChild {
       this.#memoryShare,
     );
     this.#rest = new ChildRest({
+      garbage: this.#garbage,
       busy: () => this.#executions.running > 0,
       onWarm: () => this.#send(FRAME_READY, 0, JSON.stringify({ pid: process.pid, warm: true })),
       onRested: () => this.#sendStats(),
@@ -151,14 +153,15 @@ class SandboxChild {
   }
 
   #tidy(): void {
-    const { completed, releasedBytes } = this.#executions;
-    const isDue = completed >= this.#collectAt;
-    if (!isDue && releasedBytes < RELEASED_BYTES_MAX * this.#memoryShare) return;
+    const { releasedBytes } = this.#executions;
+    const isDue = this.#garbage.due || releasedBytes >= RELEASED_BYTES_MAX * this.#memoryShare;
+    if (!isDue || this.#collecting) return;
+    this.#collecting = true;
     this.#executions.collected();
-    this.#collectAt = completed + executionsPerCollection;
     // After this turn's frames have left.
     setTimeout(() => {
-      Bun.gc(true);
+      this.#collecting = false;
+      this.#garbage.collect();
       this.#sendStats();
     }, 0);
   }
