@@ -9,10 +9,12 @@ import { SmallMap } from "../base/small-map.ts";
 import { instancesPerChildMax, replyMsMax, residentBytesMax, sliceMs } from "../domain/limits.ts";
 import { ChildInstances, emptiableAt } from "./child-instances.ts";
 import { ChildPrograms, type Loaded } from "./child-programs.ts";
+import { EarliestTimer } from "./earliest-timer.ts";
 import { type ExecutionPort, GuestExecution } from "./guest-execution.ts";
 import { type Image, imageBytes } from "./image.ts";
 import type { EntryWatch, Instance } from "./instance.ts";
 import type { DoneHeader, Program, RunHeader } from "./protocol.ts";
+import { appOf, makeSlot, type Slot, type Timer, type Waiter } from "./slot.ts";
 import { Suspended } from "./suspended.ts";
 import { Turns } from "./turns.ts";
 
@@ -24,30 +26,6 @@ export interface ChildOutput {
   need(execution: number, program: string): void;
   /** Guest code was left: what has gathered may go. */
   pace(): void;
-}
-
-interface Slot {
-  execution: GuestExecution;
-  program: Program | null;
-  /** The handler was called. */
-  begun: boolean;
-  /** Its newest host call, on the monotonic clock. */
-  calledAt: number;
-  /** What has come for it and it has not been entered with. */
-  arrived: number;
-  instance: Instance | null;
-  swapped: Image | null;
-  /** Null until there is one. */
-  timers: Map<number, Timer> | null;
-}
-
-type Timer = ReturnType<typeof setTimeout>;
-
-/** Somebody who needs an instance: to begin, or to go on with what a reply or a timer brought. */
-interface Waiter {
-  slot: Slot;
-  isStart: boolean;
-  go: () => void;
 }
 
 /** How much one reply moves the average. */
@@ -68,9 +46,7 @@ export class ChildExecutions {
   /** How long a reply takes, a moving average. */
   #replyMs = 0;
   #pumpTimer: Timer | null = null;
-  /** One timer for all wall limits, set for the earliest: most executions end long before theirs. */
-  #expiryTimer: Timer | null = null;
-  #expiryAt = Number.POSITIVE_INFINITY;
+  readonly #expiry = new EarliestTimer(() => this.#expireLate());
   /** What all executions ask of the world. */
   readonly #port: ExecutionPort = {
     hostCall: (execution, call, name, args) => {
@@ -145,7 +121,8 @@ export class ChildExecutions {
   }
 
   run(id: number, header: RunHeader, input: string): void {
-    const slot = this.#makeSlot(id, header, input);
+    const deadline = performance.now() + header.timeout_ms;
+    const slot = makeSlot(new GuestExecution(id, header, input, deadline, this.#port));
     this.#slots.add(id, slot);
     const held = this.programs.use(header.program);
     if (held === null) {
@@ -170,20 +147,6 @@ export class ChildExecutions {
     if (slot === undefined) return;
     slot.execution.expire();
     this.#finish(slot);
-  }
-
-  #makeSlot(id: number, header: RunHeader, input: string): Slot {
-    const deadline = performance.now() + header.timeout_ms;
-    return {
-      program: null,
-      begun: false,
-      calledAt: 0,
-      arrived: 0,
-      instance: null,
-      swapped: null,
-      timers: null,
-      execution: new GuestExecution(id, header, input, deadline, this.#port),
-    };
   }
 
   #enqueue(slot: Slot): void {
@@ -327,42 +290,21 @@ export class ChildExecutions {
 
   /** The wall limit, for an execution that waits. */
   #arm(slot: Slot): void {
-    this.#armAt(slot.execution.deadline);
-  }
-
-  #armAt(at: number): void {
-    if (at >= this.#expiryAt) return;
-    if (this.#expiryTimer !== null) clearTimeout(this.#expiryTimer);
-    this.#expiryAt = at;
-    this.#expiryTimer = setTimeout(
-      () => {
-        this.#disarm();
-        this.#expireLate();
-      },
-      Math.max(0, at - performance.now()),
-    );
-  }
-
-  #disarm(): void {
-    if (this.#expiryTimer !== null) clearTimeout(this.#expiryTimer);
-    this.#expiryTimer = null;
-    this.#expiryAt = Number.POSITIVE_INFINITY;
+    this.#expiry.set(slot.execution.deadline);
   }
 
   #expireLate(): void {
     const now = performance.now();
-    let next = Number.POSITIVE_INFINITY;
     for (const { execution } of this.#slots.values()) {
       if (execution.deadline <= now) this.cancel(execution.id);
-      else next = Math.min(next, execution.deadline);
+      else this.#expiry.set(execution.deadline);
     }
-    if (next < Number.POSITIVE_INFINITY) this.#armAt(next);
   }
 
   #finish(slot: Slot): void {
     const { execution, instance } = slot;
     if (!this.#slots.delete(execution.id)) return;
-    if (this.#slots.size === 0) this.#disarm();
+    if (this.#slots.size === 0) this.#expiry.clear();
     if (slot.timers !== null) for (const timer of slot.timers.values()) clearTimeout(timer);
     if (slot.swapped !== null) this.#unsuspend(slot, slot.swapped);
     slot.instance = null;
@@ -458,10 +400,6 @@ export class ChildExecutions {
     this.#suspended.remove(appOf(slot), imageBytes(image));
     this.#suspended.give(image.bytes);
   }
-}
-
-function appOf(slot: Slot): string {
-  return slot.program?.app_id ?? "";
 }
 
 const NEVER = {

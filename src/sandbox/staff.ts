@@ -212,6 +212,16 @@ export class Staff {
     }
   }
 
+  /**
+   * A spare has time to warm up, unless work waits for it, or an attack uses up children as fast as they
+   * start: compiling in each of them took so much of two cores that a neighbour waited 100 ms.
+   */
+  #mayWarmUp(): boolean {
+    if (this.#needs.work || this.#needs.box || this.#find("box") !== null) return false;
+    for (const seat of this.seats) if (seat.condemned) return false;
+    return true;
+  }
+
   #find(role: SeatRole): Seat | null {
     for (const seat of this.seats) if (seat.role === role && !seat.condemned) return seat;
     return null;
@@ -256,8 +266,7 @@ export class Staff {
     this.#everReady = true;
     for (const waiter of this.#waiters.splice(0)) waiter.resolve();
     for (const worn of this.seats) if (worn.worn && worn.role === seat.role) this.#retire(worn);
-    // A spare has time to warm up; when work waits it is wanted as it is.
-    if (seat.role === "spare" && !this.#needs.work && !seat.process.warm) this.#restSeat(seat);
+    if (seat.role === "spare" && this.#mayWarmUp() && !seat.process.warm) this.#restSeat(seat);
     this.options.onOpen();
     this.maintain(this.#needs);
     if (!this.options.busy()) this.idle();

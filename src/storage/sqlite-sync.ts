@@ -9,6 +9,7 @@
  * After a failed fdatasync nobody knows which pages reached the disk, and the kernel may report the
  * failure only once: nothing is acknowledged any more.
  */
+import { fdatasync as fdatasyncCallback } from "node:fs";
 import { counters } from "../base/metrics.ts";
 import { PicError } from "../domain/errors.ts";
 
@@ -95,4 +96,11 @@ function deferred(): PromiseWithResolvers<void> {
   // Those who wait have handlers of their own; nobody may be left when the process is stopping.
   made.promise.catch(() => {});
   return made;
+}
+
+/** fdatasync(2) on a thread of its own. Rejects with the system's error. */
+export function fdatasync(fd: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    fdatasyncCallback(fd, (error) => (error === null ? resolve() : reject(error)));
+  });
 }

@@ -7,7 +7,7 @@
  * connections share one write-ahead log; a read sees every commit that came before it, durable or
  * not, which is why readers note what they have seen.
  */
-import { closeSync, constants, fdatasync as fdatasyncCallback, fsyncSync, openSync } from "node:fs";
+import { closeSync, constants, fsyncSync, openSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Clock } from "../base/clock.ts";
@@ -39,7 +39,7 @@ import {
   withPath,
 } from "./sqlite-file.ts";
 import { SqliteScan } from "./sqlite-scan.ts";
-import { GroupSync } from "./sqlite-sync.ts";
+import { fdatasync, GroupSync } from "./sqlite-sync.ts";
 import { SqliteWriter } from "./sqlite-writer.ts";
 
 export interface SqliteOptions {
@@ -402,9 +402,3 @@ const vacuumStep: Statement = {
   texts: [`pragma incremental_vacuum(${reclaimPagesMax})`],
   values: [],
 };
-
-function fdatasync(fd: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    fdatasyncCallback(fd, (error) => (error === null ? resolve() : reject(error)));
-  });
-}
