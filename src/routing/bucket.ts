@@ -1,23 +1,26 @@
 /** All routes of one host pattern: exact paths in a map, prefixes in a trie, parameters in trees. */
 import { routeSegmentsMax } from "../domain/limits.ts";
 import type { PathPattern } from "../domain/routes.ts";
-import { type Entry, Handlers } from "./handlers.ts";
-import { type ParamForest, type ParamNode, ParamTreeBuilder, searchParams } from "./param-tree.ts";
+import { addEntry, type Entry } from "./entries.ts";
+import { noNode } from "./forest.ts";
+import type { ParamTrees } from "./param-tree.ts";
+import { ParamTreeBuilder } from "./param-tree-builder.ts";
 import type { Search } from "./search.ts";
-import type { TrieNode, Tries } from "./trie.ts";
+import { TrieDraft, type Tries } from "./trie.ts";
 
 /** What the buckets of a table share. */
 export interface Trees {
-  readonly prefixes: Tries<Handlers>;
-  readonly params: ParamForest;
+  readonly prefixes: Tries<Entry>;
+  readonly params: ParamTrees;
 }
 
 export class Bucket {
-  readonly #exact = new Map<string, Handlers>();
+  readonly #exact = new Map<string, Entry>();
   #exactCharsMax = 0;
-  #prefixes: TrieNode<Handlers> | null = null;
+  #prefixes = noNode;
+  #prefixDraft: TrieDraft<Entry> | null = null;
   /** By number of segments. */
-  #params: (ParamNode | null)[] | null = null;
+  #params: number[] | null = null;
   #builders: (ParamTreeBuilder | null)[] | null = null;
 
   /** @param suffixChars length of `.example.com` of a wildcard, to cut out what its star took */
@@ -34,8 +37,12 @@ export class Bucket {
 
   /** To be called once, before `find`. */
   seal(): void {
+    if (this.#prefixDraft !== null) {
+      this.#prefixes = this.trees.prefixes.lay(this.#prefixDraft);
+      this.#prefixDraft = null;
+    }
     if (this.#builders === null) return;
-    this.#params = this.#builders.map((builder) => builder?.build() ?? null);
+    this.#params = this.#builders.map((builder) => builder?.build() ?? noNode);
     this.#builders = null;
   }
 
@@ -43,46 +50,46 @@ export class Bucket {
     const { path } = search;
     // A longer path cannot be among them: its hash is not computed.
     if (path.text.length <= this.#exactCharsMax) {
-      const handlers = this.#exact.get(path.text);
-      const exact = handlers === undefined ? null : search.pick(handlers);
+      const first = this.#exact.get(path.text);
+      const exact = first === undefined ? null : search.pick(first);
       if (exact !== null) return exact;
     }
-    if (this.#prefixes === null && this.#params === null) return null;
+    if (this.#prefixes === noNode && this.#params === null) return null;
     path.cutPath();
-    const prefix = this.#prefixes === null ? null : this.#findPrefix(this.#prefixes, search);
-    const tree = this.#params?.[path.count] ?? null;
-    if (tree === null) return prefix;
-    const param = searchParams(this.trees.params, tree, search);
+    const prefix = this.#prefixes === noNode ? null : this.#findPrefix(search);
+    const tree = this.#params?.[path.count] ?? noNode;
+    if (tree === noNode) return prefix;
+    const param = this.trees.params.search(tree, search);
     if (param === null || prefix === null) return param ?? prefix;
     return param.leading_literals >= prefix.leading_literals ? param : prefix;
   }
 
-  #findPrefix(root: TrieNode<Handlers>, search: Search): Entry | null {
+  #findPrefix(search: Search): Entry | null {
     const { path } = search;
-    let best = root.value === null ? null : search.pick(root.value);
-    let node = root;
+    const { prefixes } = this.trees;
+    let best: Entry | null = null;
     // A strict subtree: the last segment is never a whole prefix.
-    for (let level = 0; level < path.count - 1; level += 1) {
-      const child = this.trees.prefixes.child(node, path, level);
-      if (child === null) break;
-      node = child;
-      if (node.value !== null) best = search.pick(node.value) ?? best;
+    const count = prefixes.walk(this.#prefixes, path, path.count - 1);
+    for (let index = 0; index < count; index += 1) {
+      best = search.pick(prefixes.passed(index)) ?? best;
     }
     return best;
   }
 
   #addExact(path: string, entry: Entry): void {
-    const handlers = this.#exact.get(path) ?? new Handlers();
-    handlers.add(entry);
-    this.#exact.set(path, handlers);
+    const first = this.#exact.get(path);
+    if (first === undefined) this.#exact.set(path, entry);
+    else addEntry(first, entry);
     this.#exactCharsMax = Math.max(this.#exactCharsMax, path.length);
   }
 
   #addPrefix(pattern: PathPattern, entry: Entry): void {
-    this.#prefixes ??= this.trees.prefixes.root();
-    const node = this.trees.prefixes.grow(this.#prefixes, pattern.segments as readonly string[]);
-    node.value ??= new Handlers();
-    node.value.add(entry);
+    this.#prefixDraft ??= new TrieDraft();
+    const literals = pattern.segments as readonly string[];
+    addEntry(
+      this.trees.prefixes.grow(this.#prefixDraft, literals, () => entry),
+      entry,
+    );
   }
 
   #addParam(pattern: PathPattern, entry: Entry): void {

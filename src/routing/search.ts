@@ -1,5 +1,5 @@
 /** What one match looks for, and what it met on the way. One object serves every match of a table. */
-import type { Entry, Handlers, MethodSet } from "./handlers.ts";
+import { type Entry, type MethodSet, methodsOf, pickEntry } from "./entries.ts";
 import type { Pieces } from "./pieces.ts";
 
 export class Search {
@@ -16,9 +16,9 @@ export class Search {
   }
 
   /** The route for the method among those of a pattern that fits, or null. */
-  pick(handlers: Handlers): Entry | null {
-    const entry = handlers.pick(this.method);
-    if (entry === null) this.refused |= handlers.methods;
+  pick(first: Entry): Entry | null {
+    const entry = pickEntry(first, this.method);
+    if (entry === null) this.refused |= methodsOf(first);
     return entry;
   }
 }

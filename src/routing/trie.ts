@@ -1,61 +1,59 @@
 /** Tries whose levels are literals: prefixes by their segments, wildcard hosts by their labels. */
-import { Edges, type TreeNode } from "./edges.ts";
+import { routeSegmentsMax } from "../domain/limits.ts";
+import { type Draft, Forest } from "./forest.ts";
 import type { Literals } from "./literals.ts";
 import type { Pieces } from "./pieces.ts";
 
-export interface TrieNode<Value> extends TreeNode {
-  value: Value | null;
+/** A trie that still grows. */
+export class TrieDraft<Value> implements Draft {
+  edges: Map<string, TrieDraft<Value>> | null = null;
+  readonly rest = null;
+  /** The number of its value, or 0. */
+  readonly facts = [0];
 }
 
-/** Any number of tries, each with its own root. */
+/** Any number of tries; a trie is its root. */
 export class Tries<Value> {
-  readonly #edges: Edges<TrieNode<Value>>;
-  #children = new Map<TrieNode<Value>, Map<string, TrieNode<Value>>>();
-  #nodes = 0;
-  #levels = 0;
+  readonly #forest: Forest;
+  /** None has the number 0. */
+  readonly #values: (Value | null)[] = [null];
+  readonly #passed = new Int32Array(routeSegmentsMax + 1);
 
   constructor(literals: Literals) {
-    this.#edges = new Edges(literals);
+    this.#forest = new Forest(literals);
   }
 
-  /** The most literals on a way down. */
-  get levels(): number {
-    return this.#levels;
-  }
-
-  root(): TrieNode<Value> {
-    this.#nodes += 1;
-    return { id: this.#nodes, value: null };
-  }
-
-  /** The node for these literals under the root; made when there is none. */
-  grow(root: TrieNode<Value>, literals: readonly string[]): TrieNode<Value> {
+  /** The value for these literals; made when there is none. */
+  grow(root: TrieDraft<Value>, literals: readonly string[], make: () => Value): Value {
     let node = root;
     for (const literal of literals) {
-      let children = this.#children.get(node);
-      if (children === undefined) {
-        children = new Map();
-        this.#children.set(node, children);
-      }
-      let child = children.get(literal);
-      if (child === undefined) {
-        child = this.root();
-        children.set(literal, child);
-        this.#edges.add(node, literal, child);
-      }
+      node.edges ??= new Map();
+      const child = node.edges.get(literal) ?? new TrieDraft<Value>();
+      node.edges.set(literal, child);
       node = child;
     }
-    this.#levels = Math.max(this.#levels, literals.length);
-    return node;
+    if (node.facts[0] === 0) node.facts[0] = this.#values.push(make()) - 1;
+    return this.#values[node.facts[0] as number] as Value;
   }
 
-  /** To be called once, before `child`. */
+  lay(root: TrieDraft<Value>): number {
+    return this.#forest.lay(root);
+  }
+
+  /** To be called once, before `walk`. */
   seal(): void {
-    this.#children = new Map();
-    this.#edges.seal();
+    this.#forest.seal();
   }
 
-  child(node: TrieNode<Value>, pieces: Pieces, piece: number): TrieNode<Value> | null {
-    return this.#edges.find(node, pieces, piece);
+  /**
+   * How many values stand on the way that the pieces lead down from a root, `levels` at most. Until
+   * the next call `passed` gives them, the root's first.
+   */
+  walk(root: number, pieces: Pieces, levels: number): number {
+    return this.#forest.walk(root, pieces, levels, this.#passed);
+  }
+
+  passed(index: number): Value {
+    return this.#values[this.#passed[index] as number] as Value;
   }
 }
