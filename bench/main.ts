@@ -1,12 +1,14 @@
 /**
  * `bun run bench [name …] [--seconds n] [--rounds n] [--idle n] [--rest n]`: what PiCloud costs, as
  * ratios against floors measured in the same run, and against the budgets of a Raspberry Pi.
- * Names: counters routing throughput start footprint attack (all of them without one).
+ * Names: counters routing throughput start admin attack footprint backup (all of them without one).
  *
  * Needs dist/picloud (`./scripts/build`). Figures of one machine in one run: compare within a run.
  */
 import { parseArgs } from "node:util";
+import { adminRows } from "./admin.ts";
 import { attackRows } from "./attack.ts";
+import { backupRows } from "./backup.ts";
 import { counterRows } from "./counters.ts";
 import { footprintRows, startRows } from "./footprint.ts";
 import { routingRows } from "./routing.ts";
@@ -30,7 +32,9 @@ const suites: Record<string, () => Row[] | Promise<Row[]>> = {
   routing: routingRows,
   throughput: () => throughputRows({ seconds, rounds }),
   start: () => startRows(Math.max(5, rounds)),
+  admin: () => adminRows(Math.max(5, rounds)),
   attack: () => attackRows(Math.max(10, seconds)),
+  backup: () => backupRows({ seconds, rounds: Math.max(5, rounds) }),
   footprint: () =>
     footprintRows({
       idleSeconds: Number(values.idle),

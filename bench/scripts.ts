@@ -43,6 +43,22 @@ export default async function (ctx) {
 }
 `;
 
+/** Fills a collection, so many rows a request. */
+export const fillScript = `import { kv } from "picloud";
+
+const items = kv.collection("items");
+
+export default async function (ctx) {
+  const from = Number(ctx.request.params.from);
+  const writes = Array.from({ length: 1_000 }, (_, index) => {
+    const id = from + index;
+    return items.set("item-" + id, { id, name: "item " + id, price: (id * 7_919) % 10_007 });
+  });
+  await Promise.all(writes);
+  return { written: writes.length };
+}
+`;
+
 export const attackScript = `export default function () {
   return Array.prototype.indexOf.call({ length: 2 ** 53 - 1 }, 1);
 }

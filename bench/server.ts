@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 
-const binary = resolve(import.meta.dir, "../dist/picloud");
+export const binary = resolve(import.meta.dir, "../dist/picloud");
 const password = "bench-password-1";
 const startMsMax = 10_000;
 

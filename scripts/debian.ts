@@ -7,8 +7,9 @@ import { existsSync, mkdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { run } from "./install.ts";
 
-const root = resolve(import.meta.dir, "..");
-const unpacked = `${root}/.cache/debian`;
+export const root = resolve(import.meta.dir, "..");
+/** Where packages are unpacked that cannot be installed. */
+export const unpacked = `${root}/.cache/debian`;
 
 /** A program that is there, or why it is not. */
 export type Provided = { path: string } | { missing: string };
@@ -56,7 +57,7 @@ async function installPackage(name: string): Promise<string | null> {
 }
 
 /** What to put before a command that needs root; null when root cannot be had without a question. */
-async function administratorPrefix(): Promise<string[] | null> {
+export async function administratorPrefix(): Promise<string[] | null> {
   const environment = ["env", "DEBIAN_FRONTEND=noninteractive"];
   if (process.getuid?.() === 0) return environment;
   if (Bun.which("sudo") === null) return null;
@@ -65,7 +66,7 @@ async function administratorPrefix(): Promise<string[] | null> {
 }
 
 /** A fresh system has no package lists: fetch them when the first try fails. */
-async function withFreshLists(administrator: string[], command: string[]): Promise<void> {
+export async function withFreshLists(administrator: string[], command: string[]): Promise<void> {
   try {
     await run(command, root);
   } catch {
@@ -74,7 +75,8 @@ async function withFreshLists(administrator: string[], command: string[]): Promi
   }
 }
 
-async function unpack(name: string): Promise<void> {
+/** Downloads a package into .cache/debian and unpacks it there, without what it depends on. */
+export async function unpack(name: string): Promise<void> {
   const folder = `${unpacked}/packages`;
   mkdirSync(folder, { recursive: true });
   await run(["apt-get", "download", name], folder);

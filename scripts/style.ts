@@ -51,6 +51,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   elysia: ["http", "http/admin"],
   "@elysiajs/swagger": ["http/admin"],
   arktype: ["schema", "http/admin"],
+  "swagger-ui-dist": ["http/admin"],
   acorn: ["sandbox"],
   "quickjs-emscripten": ["sandbox"],
   "quickjs-emscripten-core": ["sandbox"],
@@ -213,7 +214,8 @@ function floorOf(file: string): string {
   const parts = file.split("/");
   if (parts[0] !== "src") return parts[0] ?? file;
   if (parts[1] === "http" && parts[2] === "admin") return "http/admin";
-  return (parts[1] ?? "").replace(/\.tsx?$/, "");
+  // compose-backup.ts is a part of compose that loads alone.
+  return (parts[1] ?? "").replace(/\.tsx?$/, "").replace(/^compose-.*/, "compose");
 }
 
 function isRelative(specifier: string): boolean {

@@ -1,15 +1,19 @@
 /**
  * Runs every check, as stages that are timed and bounded, installs what they need, and ends with the
  * line `N passed, N failed`. A stage without tests of its own (format, types) counts as one check.
- * Output of a stage is shown when it fails. `--only <stage>` runs one, `--long` adds the soaks.
+ * Output of a stage is shown when it fails. `--only <stage>` runs one, `--long` adds the soaks,
+ * `--boards` runs the emulated boards alone.
  */
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { Glob } from "bun";
+import { runBoards } from "./boards.ts";
 import { build } from "./build.ts";
 import { provideArm64Libraries, provideProgram } from "./debian.ts";
 import { installPackages } from "./install.ts";
+import { postgresEnvironment, providePostgres } from "./postgres.ts";
+import { imagePackages } from "./rootfs.ts";
 
 interface Counts {
   passed: number;
@@ -30,6 +34,8 @@ interface Stage {
   run: (msMax: number) => Promise<Outcome>;
   /** Runs only with --long, or when it is named. */
   isLong?: boolean;
+  /** Runs only when it is named. */
+  isApart?: boolean;
 }
 
 const root = resolve(import.meta.dir, "..");
@@ -43,6 +49,14 @@ const outputCharsMax = 40_000;
 /** Folders whose tests have a stage of their own. */
 const OWN_STAGE = ["test/e2e/", "test/browser/", "test/arm64/", "test/soak/"];
 
+/**
+ * End to end on PostgreSQL: what is about PostgreSQL, and of the rest what depends on the engine. Left
+ * out are hostile scripts, which never get as far, commands without a database, and what is about the
+ * data folder and its disk.
+ */
+const ONLY_POSTGRES = /^test\/e2e\/postgres(-\w+)?\.test\.ts$/;
+const BOTH_ENGINES = "concurrency durability lifecycle listeners modules operations reset-password";
+
 const STAGES: readonly Stage[] = [
   {
     name: "lint",
@@ -51,12 +65,14 @@ const STAGES: readonly Stage[] = [
   },
   { name: "types", minutesMax: 3, run: (ms) => check([bun, "x", "tsc", "--noEmit"], ms) },
   { name: "style", minutesMax: 2, run: (ms) => tests(["test/style.test.ts"], ms) },
-  { name: "unit", minutesMax: 8, run: (ms) => tests(unitFiles(), ms) },
+  { name: "unit", minutesMax: 10, run: (ms) => withPostgres(unitFiles(), ms) },
   { name: "build", minutesMax: 2, run: () => building() },
-  { name: "e2e", minutesMax: 8, run: (ms) => tests(filesUnder("test/e2e"), ms) },
+  { name: "e2e", minutesMax: 8, run: (ms) => withPostgres(e2eFiles(), ms) },
+  { name: "postgres", minutesMax: 12, run: onPostgres },
   { name: "browser", minutesMax: 4, run: browser },
   { name: "arm64", minutesMax: 5, run: arm64 },
   { name: "soak", minutesMax: 60, run: (ms) => tests(filesUnder("test/soak"), ms), isLong: true },
+  { name: "boards", minutesMax: 20, run: () => boards(), isApart: true },
 ];
 
 if (import.meta.main) process.exitCode = await main(process.argv.slice(2));
@@ -67,12 +83,14 @@ async function main(args: string[]): Promise<number> {
   if (isLong) process.env.PICLOUD_LONG = "1";
   const [flag, only, ...rest] = args
     .filter((arg) => arg !== "--long")
-    .flatMap((arg) => arg.split("="));
+    .flatMap((arg) => (arg === "--boards" ? ["--only", "boards"] : arg.split("=")));
   const chosen = STAGES.filter((stage) =>
-    only === undefined ? isLong || stage.isLong !== true : stage.name === only,
+    only === undefined
+      ? stage.isApart !== true && (isLong || stage.isLong !== true)
+      : stage.name === only,
   );
   if ((flag !== undefined && flag !== "--only") || rest.length > 0 || chosen.length === 0) {
-    console.error("Usage: scripts/test [--only <stage>] [--long]");
+    console.error("Usage: scripts/test [--only <stage>] [--long] [--boards]");
     console.error(`Stages: ${STAGES.map(({ name }) => name).join(", ")}`);
     return 2;
   }
@@ -123,6 +141,24 @@ async function building(): Promise<Outcome> {
   return { passed: 1, failed: 0, skipped: 0, output: "" };
 }
 
+/** Tests that start a PostgreSQL; where none can be had they skip themselves, and the stage says why. */
+async function withPostgres(files: string[], msMax: number): Promise<Outcome> {
+  const provided = await providePostgres();
+  const outcome = await tests(files, msMax, postgresEnvironment(provided));
+  return "missing" in provided
+    ? { ...outcome, reason: `no PostgreSQL: ${provided.missing}` }
+    : outcome;
+}
+
+async function onPostgres(msMax: number): Promise<Outcome> {
+  const provided = await providePostgres();
+  if ("missing" in provided) return skip(provided.missing);
+  const both = BOTH_ENGINES.split(" ").map((name) => `test/e2e/${name}.test.ts`);
+  const files = [...both, ...filesUnder("test/e2e").filter((file) => ONLY_POSTGRES.test(file))];
+  const env = { ...postgresEnvironment(provided), PICLOUD_TEST_ENGINE: "postgres" };
+  return tests(files, msMax, env);
+}
+
 async function browser(msMax: number): Promise<Outcome> {
   const files = filesUnder("test/browser");
   if (files.length === 0) return skip("there is no page to test yet");
@@ -141,7 +177,27 @@ async function arm64(msMax: number): Promise<Outcome> {
   const libraries = await provideArm64Libraries();
   if ("missing" in libraries) return skip(libraries.missing);
   const runner = `${emulator.path} -L ${libraries.path}`;
-  return tests(filesUnder("test/arm64"), msMax, { ...env, PICLOUD_TEST_RUNNER: runner });
+  const image = await imageEnvironment();
+  const added = { ...env, ...image, PICLOUD_TEST_RUNNER: runner };
+  return tests(filesUnder("test/arm64"), msMax, added);
+}
+
+/** What tells the tests that the image's files can be put together here. */
+async function imageEnvironment(): Promise<Record<string, string>> {
+  try {
+    await imagePackages();
+    return { PICLOUD_TEST_IMAGE: "1" };
+  } catch (error) {
+    console.error(`The image is not tested: ${error instanceof Error ? error.message : error}`);
+    return {};
+  }
+}
+
+/** The executable on emulated Raspberry Pis; its table is what one runs it for. */
+async function boards(): Promise<Outcome> {
+  const { passed, failed, table, output } = await runBoards(null);
+  console.log(table);
+  return { passed, failed, skipped: 0, output };
 }
 
 function skip(reason: string): Outcome {
@@ -152,6 +208,10 @@ function unitFiles(): string[] {
   return filesUnder("test").filter(
     (file) => file !== "test/style.test.ts" && !OWN_STAGE.some((folder) => file.startsWith(folder)),
   );
+}
+
+function e2eFiles(): string[] {
+  return filesUnder("test/e2e").filter((file) => !ONLY_POSTGRES.test(file));
 }
 
 function filesUnder(folder: string): string[] {

@@ -21,6 +21,7 @@ import type {
   ScriptPatch,
   WireSavedScript,
   WireScript,
+  WireScriptRefs,
   WireScriptSummary,
   WireVersion,
   WireVersionSummary,
@@ -112,6 +113,9 @@ export class PicClient {
       }),
     version: (id: string, number: number) =>
       this.#call<WireVersion>("GET", `/scripts/${part(id)}/versions/${number}`),
+    imports: (id: string) => this.#call<WireScriptRefs>("GET", `/scripts/${part(id)}/imports`),
+    importedBy: (id: string) =>
+      this.#call<WireScriptRefs>("GET", `/scripts/${part(id)}/imported-by`),
     rollback: (id: string, input: RollbackInput) =>
       this.#call<WireSavedScript>("POST", `/scripts/${part(id)}/rollback`, { body: input }),
     logs: (id: string, page: PageOptions = {}) =>

@@ -6,21 +6,25 @@
  * children ended, the database closed.
  */
 import { version as productVersion } from "../package.json";
+import { createLiveness, type Sandboxes } from "./background/liveness.ts";
 import { createMaintenance } from "./background/maintenance.ts";
+import type { Probe, Supervision } from "./background/supervision.ts";
 import { systemClock } from "./base/clock.ts";
 import { releaseCodePages } from "./base/code-pages.ts";
 import { newId } from "./base/ids.ts";
 import type { Logger } from "./base/log.ts";
 import { countersSince, snapshotCounters } from "./base/metrics.ts";
+import type { Supervisor } from "./base/notify.ts";
 import { createKvBinding } from "./bindings/kv.ts";
 import type { Config } from "./config.ts";
 import { PicError } from "./domain/errors.ts";
-import { drainMsMax } from "./domain/limits.ts";
+import { drainMsMax, notifySendMsMax } from "./domain/limits.ts";
 import { Gate } from "./execution/gate.ts";
 import { createInvoker } from "./execution/invoke.ts";
 import { createErrorMapper } from "./execution/positions.ts";
 import { ExecutionRecords } from "./execution/records.ts";
 import { openScriptCatalog, type ScriptCatalog } from "./execution/scripts.ts";
+import { apiVersion } from "./http/api-version.ts";
 import { createGateway, type Gateway } from "./http/gateway.ts";
 import { type Servers, startServers } from "./http/server.ts";
 import { createCompiler } from "./sandbox/compiler.ts";
@@ -42,8 +46,7 @@ import type { Database } from "./storage/port.ts";
 import { openSqliteFolder } from "./storage/sqlite.ts";
 import { lockDataDir } from "./storage/sqlite-lock.ts";
 
-/** The HTTP API's version: `/api/v1`. */
-const apiVersion = "1";
+export type { Supervision } from "./background/supervision.ts";
 
 export interface Addresses {
   public_url: string;
@@ -54,6 +57,8 @@ export interface Started {
   addresses: Addresses;
   /** Where the first account is made, while there is none. Works once, for an hour. */
   setup_url: string | null;
+  /** For a watchdog: why the server is not alive, or null. */
+  probe: Probe;
 }
 
 export interface Server {
@@ -76,11 +81,27 @@ interface Storage {
   close(): Promise<void>;
 }
 
+/** PostgreSQL when there is an address of one, and then nothing is kept in the data folder. */
+async function openStorage(config: Config, log: Logger, signal?: AbortSignal): Promise<Storage> {
+  const { databaseUrl } = config;
+  const opened = await (databaseUrl === null
+    ? openFolder(config, log)
+    : openServerDatabase(databaseUrl, log, signal));
+  try {
+    const clock = new StoredClock(opened.db, systemClock);
+    await clock.load();
+    return { ...opened, clock };
+  } catch (error) {
+    await opened.close();
+    throw error;
+  }
+}
+
 /** Opens the data folder for this process alone. */
-async function openStorage(config: Config, log: Logger): Promise<Storage> {
+async function openFolder(config: Config, log: Logger): Promise<Omit<Storage, "clock">> {
   const lock = lockDataDir(config.dataDir);
   try {
-    const folder = await openSqliteFolder({
+    const { db, logs, close } = await openSqliteFolder({
       dir: config.dataDir,
       durability: config.durability,
       clock: systemClock,
@@ -90,17 +111,31 @@ async function openStorage(config: Config, log: Logger): Promise<Storage> {
         process.exit(1);
       },
     });
-    const clock = new StoredClock(folder.db, systemClock);
-    await clock.load();
-    const close = async (): Promise<void> => {
-      await folder.close();
-      lock.release();
-    };
-    return { db: folder.db, logs: folder.logs, clock, close };
+    return { db, logs, close: () => close().then(() => lock.release()) };
   } catch (error) {
     lock.release();
     throw error;
   }
+}
+
+/** Waits for PostgreSQL and takes its database for this process alone. */
+async function openServerDatabase(
+  url: string,
+  log: Logger,
+  signal?: AbortSignal,
+): Promise<Omit<Storage, "clock">> {
+  // Loaded here: a server on SQLite never holds the client in its memory.
+  const { openPostgres } = await import("./storage/postgres.ts");
+  return openPostgres({
+    url,
+    clock: systemClock,
+    log,
+    onFatal: (error) => {
+      log.error("the database cannot be used by this server any more", { error });
+      process.exit(1);
+    },
+    ...(signal === undefined ? {} : { signal }),
+  });
 }
 
 /** Accounts, and what they stand on. */
@@ -128,10 +163,29 @@ export async function composeAdmin(config: Config, log: Logger): Promise<AdminTo
   };
 }
 
-/** Opens storage; nothing listens and no child runs before `start`. */
-export async function composeServer(config: Config, log: Logger): Promise<Server> {
+/** Begins to tell the service manager how this server fares; null when it cannot be told. */
+export async function composeSupervision(
+  { socket, watchdogMs }: Supervisor,
+  log: Logger,
+): Promise<Supervision | null> {
+  // Loaded here: without a service manager nothing of it is in memory.
+  const { openNotifier } = await import("./base/notify.ts");
+  const { startSupervision } = await import("./background/supervision.ts");
+  const notifier = openNotifier(socket, notifySendMsMax);
+  return notifier === null ? null : startSupervision({ notifier, watchdogMs, log });
+}
+
+/**
+ * Opens storage; nothing listens and no child runs before `start`. A database may have to be waited
+ * for: `signal` ends that, and the promise rejects.
+ */
+export async function composeServer(
+  config: Config,
+  log: Logger,
+  signal?: AbortSignal,
+): Promise<Server> {
   const before = snapshotCounters();
-  const storage = await openStorage(config, log);
+  const storage = await openStorage(config, log, signal);
   const ends: End[] = [() => storage.close()];
   let stopping: Promise<void> | null = null;
   const stop = (): Promise<void> => {
@@ -197,7 +251,8 @@ async function start(config: Config, log: Logger, storage: Storage, ends: End[])
   ends.push(() => servers?.stop(drainMsMax));
   startMaintenance(config, log, storage, records, ends);
   const addresses = addressesOf(config, servers);
-  return { addresses, setup_url: setupUrl(addresses, setup_token) };
+  const probe = createLiveness({ db, sandboxes: dataPlane.sandboxes });
+  return { addresses, setup_url: setupUrl(addresses, setup_token), probe };
 }
 
 /** What runs scripts: children, records, the catalog and the invoker over them. */
@@ -220,7 +275,12 @@ async function startDataPlane(config: Config, log: Logger, storage: Storage, end
   });
   ends.push(() => pool.stop());
   const { ceilings } = config;
-  const catalog = await openScriptCatalog({ db, forget: (id) => pool.forget(id), ceilings });
+  const catalog = await openScriptCatalog({
+    db,
+    forget: (id) => pool.forget(id),
+    ceilings,
+    log,
+  });
   ends.push(() => catalog.close());
   const invoker = createInvoker({
     catalog,
@@ -233,7 +293,11 @@ async function startDataPlane(config: Config, log: Logger, storage: Storage, end
     newId,
     sdkVersion: SDK_VERSION,
   });
-  return { records, catalog, invoker, ready: () => pool.ready() };
+  const sandboxes = (): Sandboxes => {
+    const { children, starting } = pool.stats();
+    return { ready: children, starting };
+  };
+  return { records, catalog, invoker, ready: () => pool.ready(), sandboxes };
 }
 
 function startMaintenance(

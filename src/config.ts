@@ -6,12 +6,15 @@
  * all of them. A secret's value is never part of a message.
  */
 import { resolve } from "node:path";
+import type { Supervisor } from "./base/notify.ts";
 import { suggestion } from "./base/suggestion.ts";
 import {
   LIMIT_CEILINGS,
   LIMIT_NAMES,
   type ScriptLimits,
   settingBytesMax,
+  socketPathBytesMax,
+  watchdogMsMax,
 } from "./domain/limits.ts";
 import {
   CEILINGS,
@@ -108,6 +111,26 @@ export function loadConfig(around: Surroundings, role: RoleArguments = {}): Load
     ceilings: Object.freeze(ceilings),
   });
   return { config, warnings, switches: line.switches, positionals: line.positionals };
+}
+
+/**
+ * Who watches this process, if anybody: what systemd puts into the environment of a service, no
+ * setting of ours. `problem` is for the log: the server runs without being watched then.
+ */
+export function readSupervisor(
+  env: Surroundings["env"],
+  pid: number,
+): { supervisor: Supervisor | null; problem: string | null } {
+  const { NOTIFY_SOCKET: socket, WATCHDOG_USEC, WATCHDOG_PID } = env;
+  if (socket === undefined || socket === "") return { supervisor: null, problem: null };
+  if (!/^[/@][^\0]+$/.test(socket) || Buffer.byteLength(socket) > socketPathBytesMax) {
+    return { supervisor: null, problem: `NOTIFY_SOCKET is no unix socket: ${show(socket)}` };
+  }
+  const us = /^[1-9]\d{0,14}$/.test(WATCHDOG_USEC ?? "") ? Number(WATCHDOG_USEC) : null;
+  // Somebody else's watchdog, which that process inherited to us.
+  const isOurs = WATCHDOG_PID === undefined || WATCHDOG_PID === String(pid);
+  const watchdogMs = us !== null && isOurs ? Math.min(us / 1_000, watchdogMsMax) : null;
+  return { supervisor: { socket, watchdogMs }, problem: null };
 }
 
 // ---------------------------------------------------------------------------------------------

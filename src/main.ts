@@ -10,6 +10,8 @@ import { version } from "../package.json";
 import type { Logger } from "./base/log.ts";
 import type { Loaded, RoleArguments } from "./config.ts";
 
+type Supervision = import("./compose.ts").Supervision;
+
 const exitFailed = 1;
 const exitUsage = 2;
 const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
@@ -47,6 +49,10 @@ async function run(name: string, rest: string[]): Promise<number> {
       return print((await import("./sdk/declarations.ts")).sdkDeclarations());
     case "admin":
       return admin(rest);
+    case "backup":
+      return wantsHelp(rest) ? help("backup") : backup(rest);
+    case "restore":
+      return wantsHelp(rest) ? help("restore") : restore(rest);
     case "help":
     case "--help":
     case "-h":
@@ -63,12 +69,22 @@ async function serve(rest: string[]): Promise<number> {
   const log = await openLog(loaded);
   const { drainMsMax } = await import("./domain/limits.ts");
   const { composeServer } = await import("./compose.ts");
-  const server = await composeServer(loaded.config, log);
-
+  const supervision = await supervise(log);
   const signalled = firstSignal();
+  const waiting = new AbortController();
+  void signalled.then(() => waiting.abort());
+  void signalled.then(() => supervision?.stopping());
+  const server = await composeServer(loaded.config, log, waiting.signal).catch((error: unknown) => {
+    if (waiting.signal.aborted) return null;
+    throw error;
+  });
+  if (server === null) {
+    log.info("stopped", { signal: await signalled });
+    return process.exit(0);
+  }
   const started = server.start();
   const early = await Promise.race([started.then(() => null), signalled]);
-  if (early === null) announce(await started, log);
+  if (early === null) announce(await started, log, supervision);
   log.info("stopping", { signal: early ?? (await signalled) });
   const overdue = setTimeout(() => {
     log.error("stopping took too long", { ms: drainMsMax + stopGraceMs });
@@ -82,8 +98,13 @@ async function serve(rest: string[]): Promise<number> {
 }
 
 /** The setup link is a credential: it goes to the person at the terminal or journal, as plain text. */
-function announce({ addresses, setup_url }: import("./compose.ts").Started, log: Logger): void {
+function announce(
+  { addresses, setup_url, probe }: import("./compose.ts").Started,
+  log: Logger,
+  supervision: Supervision | null,
+): void {
   log.info("ready", { ...addresses, version });
+  supervision?.ready(`Serving ${addresses.public_url}`, probe);
   if (setup_url === null) return;
   complain("there is no account yet; this link makes the first one, once, within an hour:");
   complainRaw(`${setup_url}\n`);
@@ -116,7 +137,62 @@ async function admin(rest: string[]): Promise<number> {
   return 0;
 }
 
+async function backup(rest: string[]): Promise<number> {
+  process.umask(ownerOnly);
+  const loaded = await configure(rest, { switches: ["force"], positionals: ["file"] });
+  if (loaded === null) return exitUsage;
+  const log = await openLog(loaded);
+  const [file = ""] = loaded.positionals;
+  const { counted, megabytes } = await import("./cli/progress.ts");
+  const { composeBackup } = await import("./compose-backup.ts");
+  const line = await progressLine();
+  const made = await composeBackup(loaded.config, log, {
+    file,
+    force: loaded.switches.has("force"),
+    signal: interruption(),
+    onProgress: ({ rows, bytes }) => line.show(`${counted(rows, "row")}, ${megabytes(bytes)}`),
+  }).finally(() => line.clear());
+  const size = `${counted(made.rows, "row")} of ${counted(made.tables, "table")}`;
+  const to = file === "-" ? "standard output" : file;
+  complain(`backed up ${size}, ${megabytes(made.bytes)}, schema ${made.schema}, to ${to}`);
+  return 0;
+}
+
+async function restore(rest: string[]): Promise<number> {
+  process.umask(ownerOnly);
+  const loaded = await configure(rest, { switches: ["check"], positionals: ["file"] });
+  if (loaded === null) return exitUsage;
+  const log = await openLog(loaded);
+  const [file = ""] = loaded.positionals;
+  const { counted } = await import("./cli/progress.ts");
+  const { composeRestore } = await import("./compose-backup.ts");
+  const line = await progressLine();
+  const checkOnly = loaded.switches.has("check");
+  const { header, rows, tables } = await composeRestore(loaded.config, log, {
+    file,
+    checkOnly,
+    signal: interruption(),
+    onProgress: (count) => line.show(counted(count, "row")),
+  }).finally(() => line.clear());
+  const done = checkOnly ? "the backup is whole:" : "restored";
+  const size = `${counted(rows, "row")} of ${counted(tables, "table")}`;
+  const { product, schema, created_at } = header;
+  complain(`${done} ${size}, made by PiCloud ${product} (schema ${schema}) at ${created_at}`);
+  return 0;
+}
+
 // ---------------------------------------------------------------------------------------------
+
+/** Says to the service manager that the server starts; null when there is none. */
+async function supervise(log: Logger): Promise<Supervision | null> {
+  const { readSupervisor } = await import("./config.ts");
+  const { supervisor, problem } = readSupervisor(process.env, process.pid);
+  if (problem !== null) log.warn(problem);
+  if (supervisor === null) return null;
+  const supervision = await (await import("./compose.ts")).composeSupervision(supervisor, log);
+  if (supervision === null) log.warn("the service manager cannot be told that the server is ready");
+  return supervision;
+}
 
 /** Reads the configuration; null when it is wrong and the user has been told. */
 async function configure(rest: string[], own: RoleArguments = {}): Promise<Loaded | null> {
@@ -159,6 +235,20 @@ async function openLog({ config, warnings }: Loaded): Promise<Logger> {
   process.on("unhandledRejection", fail);
   for (const warning of warnings) log.warn(warning);
   return log;
+}
+
+/** Aborted by the first signal that asks for an end. */
+function interruption(): AbortSignal {
+  const controller = new AbortController();
+  void firstSignal().then(() => controller.abort());
+  return controller.signal;
+}
+
+async function progressLine() {
+  const { createProgressLine } = await import("./cli/progress.ts");
+  const isTerminal = process.stderr.isTTY === true;
+  const monotonic = (): number => performance.now();
+  return createProgressLine({ isTerminal, write: complainRaw, monotonic });
 }
 
 /** Expected failures are one sentence; anything else is a defect and logged in full. */

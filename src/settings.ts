@@ -5,6 +5,7 @@
  */
 import { resolve } from "node:path";
 import type { LogLevel } from "./base/log.ts";
+import { databaseUrlProblem } from "./domain/database-url.ts";
 import {
   gateRunningMax,
   imageCacheMbDefault,
@@ -33,7 +34,7 @@ export interface Settings {
   adminBind: Address;
   /** Absolute. */
   dataDir: string;
-  /** Null: SQLite in the data folder. */
+  /** Of PostgreSQL, with its password. Null: SQLite in the data folder. */
   databaseUrl: string | null;
   /** Without a slash at the end. */
   publicBaseUrl: string | null;
@@ -117,16 +118,16 @@ export const SETTINGS: { readonly [K in keyof Settings]: Setting<Settings[K]> } 
     name: "PICLOUD_DATA_DIR",
     values: "folder",
     shown: "systemd's `STATE_DIRECTORY`, else `./picloud-data`",
-    description: "Holds the database; made when absent",
+    description: "Holds the database, unless that is PostgreSQL; made when absent",
     parse: (text, around) => ({ value: resolve(around.workingDir, text) }),
     initial: (around) =>
       resolve(around.workingDir, around.env.STATE_DIRECTORY?.split(":")[0] || "picloud-data"),
   },
   databaseUrl: {
     name: "PICLOUD_DATABASE_URL",
-    values: "address",
+    values: "postgres:// address",
     shown: "SQLite in the data folder",
-    description: "Another database; PostgreSQL comes with the next release",
+    description: "A PostgreSQL database to use instead; see docs/postgresql.md",
     secret: true,
     parse: parseDatabaseUrl,
     initial: () => null,
@@ -384,13 +385,7 @@ function parseBaseUrl(text: string): Parsed<string> {
   return { value: url.href.replace(/\/+$/, "") };
 }
 
-function parseDatabaseUrl(text: string): Parsed<null> {
-  if (/^postgres(ql)?:/i.test(text)) {
-    return {
-      rule: "PostgreSQL comes with the next release; unset it to use SQLite in the data folder",
-    };
-  }
-  return {
-    rule: "is no database address PiCloud knows; unset it to use SQLite in the data folder",
-  };
+function parseDatabaseUrl(text: string): Parsed<string> {
+  const rule = databaseUrlProblem(text);
+  return rule === null ? { value: text } : { rule };
 }

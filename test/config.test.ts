@@ -4,6 +4,7 @@ import {
   type Loaded,
   loadConfig,
   type RoleArguments,
+  readSupervisor,
   type Surroundings,
 } from "../src/config.ts";
 import { LIMIT_CEILINGS } from "../src/domain/limits.ts";
@@ -290,18 +291,22 @@ describe("bad values", () => {
       ...problemsOf({ env: { PICLOUD_ADMIN_USERNAME: "admin", PICLOUD_ADMIN_PASSWORD: secret } }),
       ...problemsOf({ args: ["--admin-password", secret] }),
       ...problemsOf({ args: [`--admin-password=${secret}`] }),
-      ...problemsOf({ env: { PICLOUD_DATABASE_URL: `postgres://pi:${secret}@db/x` } }),
+      ...problemsOf({ env: { PICLOUD_DATABASE_URL: `postgres://pi:${secret}@db` } }),
       ...problemsOf({ env: { PICLOUD_DATABASE_URL: `mysql://pi:${secret}@db/x` } }),
+      ...problemsOf({ args: ["--database-url", `postgres://pi:${secret}@db/x`] }),
     ];
-    expect(messages).toHaveLength(5);
+    expect(messages).toHaveLength(6);
     expect(messages.join("\n")).not.toContain(secret);
     expect(messages[1]).toContain("no place for a secret");
+    expect(messages[5]).toBe(
+      "--database-url: a command line is no place for a secret; use PICLOUD_DATABASE_URL or --database-url-file",
+    );
   });
 
-  test("PostgreSQL is refused with what to do instead", () => {
-    expect(problemsOf({ env: { PICLOUD_DATABASE_URL: "postgresql://db/x" } })[0]).toContain(
-      "comes with the next release",
-    );
+  test("a database that is not PostgreSQL is refused with the shape that is wanted", () => {
+    expect(problemsOf({ env: { PICLOUD_DATABASE_URL: "sqlite:///home/pi/x.db" } })).toEqual([
+      "PICLOUD_DATABASE_URL: must be postgres://user:password@host:5432/database; unset it to use SQLite in the data folder",
+    ]);
   });
 
   test("values that do not go together are refused", () => {
@@ -316,6 +321,16 @@ describe("bad values", () => {
 });
 
 describe("values that are accepted", () => {
+  test("a PostgreSQL address, as a variable or from a file, kept as it is", () => {
+    const url = "postgresql://pi:p%40ss@db.lan:5433/picloud?sslmode=verify-full";
+    expect(load({ env: { PICLOUD_DATABASE_URL: url } }).config.databaseUrl).toBe(url);
+    const files = { "/run/secrets/db": `${url}\n` };
+    const fromFile = { PICLOUD_DATABASE_URL_FILE: "/run/secrets/db" };
+    expect(load({ env: fromFile, files }).config.databaseUrl).toBe(url);
+    const args = ["--database-url-file", "/run/secrets/db"];
+    expect(load({ args, files }).config.databaseUrl).toBe(url);
+  });
+
   test("addresses, also IPv6; a base address loses its last slash", () => {
     expect(load({ env: { PICLOUD_BIND: "[::1]:0" } }).config.bind).toEqual({
       host: "::1",
@@ -337,5 +352,47 @@ describe("values that are accepted", () => {
       host_calls: 50_000,
       log_kb: 0,
     });
+  });
+});
+
+describe("the service manager", () => {
+  const socket = "/run/systemd/notify";
+
+  test("is none without its socket, whatever else is set", () => {
+    for (const env of [{}, { NOTIFY_SOCKET: "" }, { WATCHDOG_USEC: "60000000" }]) {
+      expect(readSupervisor(env, 7)).toEqual({ supervisor: null, problem: null });
+    }
+  });
+
+  test("is named by a path or an abstract name, with the time after which it gives up", () => {
+    const env = { NOTIFY_SOCKET: socket, WATCHDOG_USEC: "60000000", WATCHDOG_PID: "7" };
+    expect(readSupervisor(env, 7).supervisor).toEqual({ socket, watchdogMs: 60_000 });
+    expect(readSupervisor({ NOTIFY_SOCKET: "@abstract/name" }, 7).supervisor).toEqual({
+      socket: "@abstract/name",
+      watchdogMs: null,
+    });
+  });
+
+  test("watches another process when it names another", () => {
+    const env = { NOTIFY_SOCKET: socket, WATCHDOG_USEC: "60000000", WATCHDOG_PID: "8" };
+    expect(readSupervisor(env, 7).supervisor).toEqual({ socket, watchdogMs: null });
+  });
+
+  test("does not watch for a time that is none, and a very long one is shortened", () => {
+    const watchdogMs = (text: string) =>
+      readSupervisor({ NOTIFY_SOCKET: socket, WATCHDOG_USEC: text }, 7).supervisor?.watchdogMs;
+    for (const text of ["", "0", "-1", "1e9", "60s", "18446744073709551615"]) {
+      expect({ text, ms: watchdogMs(text) }).toEqual({ text, ms: null });
+    }
+    expect(watchdogMs("999999999999999")).toBe(3_600_000);
+  });
+
+  test("cannot be told over anything but a unix socket, and the log says so", () => {
+    for (const name of ["vsock:2:1234", "run/notify", "/", "@", "/a\0b", `/${"x".repeat(107)}`]) {
+      const { supervisor, problem } = readSupervisor({ NOTIFY_SOCKET: name }, 7);
+      expect({ name, supervisor }).toEqual({ name, supervisor: null });
+      expect(problem).toStartWith("NOTIFY_SOCKET is no unix socket:");
+    }
+    expect(readSupervisor({ NOTIFY_SOCKET: `/${"x".repeat(106)}` }, 7).supervisor).not.toBeNull();
   });
 });

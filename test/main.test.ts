@@ -49,7 +49,15 @@ describe("the command line", () => {
   });
 
   test("every role has help that does nothing else; that of serve names every setting", async () => {
-    const roles = [["serve"], ["admin"], ["admin", "reset-password"], ["types"], ["version"]];
+    const roles = [
+      ["serve"],
+      ["admin"],
+      ["admin", "reset-password"],
+      ["types"],
+      ["version"],
+      ["backup"],
+      ["restore"],
+    ];
     for (const role of [...roles, ["sandbox"], ["compile"]]) {
       const { code, out, err } = await picloud([...role, "--help"]);
       expect({ role, code, err, usage: out.startsWith("Usage: picloud ") }).toEqual({

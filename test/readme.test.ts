@@ -1,6 +1,6 @@
 /** The README and the examples say what is true: the table, the types; test/e2e runs the commands. */
 import { expect, test } from "bun:test";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { withSettings } from "../scripts/readme.ts";
@@ -37,10 +37,7 @@ test("the scripts of the README and the examples fit the SDK's types", () => {
     blocks.forEach((text, index) => {
       writeFileSync(`${folder}/readme-${index}.ts`, text);
     });
-    for (const file of exampleFiles()) {
-      const name = file.replaceAll("/", "-");
-      writeFileSync(`${folder}/${name}`, readFileSync(`${root}/docs/examples/${file}`, "utf8"));
-    }
+    cpSync(`${root}/docs/examples`, folder, { recursive: true });
     writeFileSync(`${folder}/picloud.d.ts`, sdkDeclarations());
     const compilerOptions = { strict: true, noEmit: true, target: "ESNext", module: "ESNext" };
     const config = {
@@ -49,6 +46,8 @@ test("the scripts of the README and the examples fit the SDK's types", () => {
         moduleResolution: "bundler",
         lib: ["ESNext"],
         types: [],
+        // a module of an example is imported by its name
+        paths: { "*": readdirSync(`${root}/docs/examples`).map((name) => `./${name}/*`) },
       },
     };
     writeFileSync(`${folder}/tsconfig.json`, JSON.stringify(config));
@@ -59,9 +58,3 @@ test("the scripts of the README and the examples fit the SDK's types", () => {
     rmSync(folder, { recursive: true, force: true });
   }
 }, 30_000);
-
-function exampleFiles(): string[] {
-  return readdirSync(`${root}/docs/examples`, { recursive: true, encoding: "utf8" }).filter(
-    (file) => file.endsWith(".ts"),
-  );
-}

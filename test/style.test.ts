@@ -196,6 +196,19 @@ describe("what a role loads", () => {
     });
   }
 
+  test("a server on SQLite loads nothing of PostgreSQL, nor does any child", () => {
+    for (const entry of [
+      "src/compose.ts",
+      "src/sandbox/child.ts",
+      "src/sandbox/compile-child.ts",
+    ]) {
+      expect(closure(entry)).toContain("src/domain/limits.ts");
+      expect(closure(entry).filter((name) => /^postgres$|storage\/postgres/.test(name))).toEqual(
+        [],
+      );
+    }
+  });
+
   test("the bundle of the sandbox, of the compiler and of the command line holds no arktype", async () => {
     for (const entry of ["sandbox/child.ts", "sandbox/compile-child.ts", "cli/help.ts"]) {
       const built = await Bun.build({ entrypoints: [`${root}/src/${entry}`], target: "bun" });

@@ -13,6 +13,7 @@ import { invalidField, PicError } from "../domain/errors.ts";
 import {
   kvCollectionBytesMax,
   kvCursorCharsMax,
+  kvIncrementTriesMax,
   kvKeyBytesMax,
   kvListAppsMax,
   kvListBytesMax,
@@ -24,7 +25,7 @@ import {
   kvListWaitMsMax,
   kvValueBytesMax,
 } from "../domain/limits.ts";
-import { deleteKv, getKv, type KvEntry, listKv, setKv } from "../storage/kv.ts";
+import { deleteKv, getKv, type KvEntry, listKv, replaceKv, setKv } from "../storage/kv.ts";
 import type { Database } from "../storage/port.ts";
 
 export interface KvBindingOptions {
@@ -114,17 +115,25 @@ function increment(db: Database, clock: Clock, cx: BindingContext, args: unknown
   if (!isFiniteNumber(by)) throw new PicError("kv_not_a_number", "increment takes a finite number");
   return db.tx(
     async (tx) => {
-      const row = await getKv(tx, cx.app_id, collection, key);
-      const old: unknown = row === null ? 0 : JSON.parse(row.value);
-      if (!isFiniteNumber(old)) throw new PicError("kv_not_a_number", "The value is not a number");
-      const sum = old + by;
-      if (!isFiniteNumber(sum))
-        throw new PicError("kv_not_a_number", "The sum is not a finite number");
-      await setKv(tx, cx.app_id, collection, key, JSON.stringify(sum), clock.now());
-      return sum;
+      for (let tries = 0; tries < kvIncrementTriesMax; tries += 1) {
+        const row = await getKv(tx, cx.app_id, collection, key);
+        const old_json = row?.value ?? null;
+        const value_json = JSON.stringify(sumOf(old_json, by));
+        const change = { old_json, value_json, now: clock.now() };
+        if (await replaceKv(tx, cx.app_id, collection, key, change)) return Number(value_json);
+      }
+      throw new PicError("unavailable", "The value is changing too fast; try again");
     },
     { seen: cx.seen },
   );
+}
+
+function sumOf(old_json: string | null, by: number): number {
+  const old: unknown = old_json === null ? 0 : JSON.parse(old_json);
+  if (!isFiniteNumber(old)) throw new PicError("kv_not_a_number", "The value is not a number");
+  const sum = old + by;
+  if (!isFiniteNumber(sum)) throw new PicError("kv_not_a_number", "The sum is not a finite number");
+  return sum;
 }
 
 /**

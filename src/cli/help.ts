@@ -26,6 +26,32 @@ const ROLES = {
     ],
     settings: true,
   },
+  backup: {
+    usage: "picloud backup <file> [--force] [flags]",
+    summary: "Writes a backup of everything needed to restore, also while the server runs.",
+    detail: [
+      "The file - means standard output: ssh pi picloud backup - > picloud.backup",
+      "",
+      "  --force   replace the file when it exists",
+      "",
+      "Inside: accounts with their password hashes, apps, scripts with all versions, routes, settings",
+      "and the data of scripts. Not inside: logins, execution records and this configuration.",
+      "Whoever has the file has all of that: it is made for its owner's eyes (mode 0600).",
+    ],
+    settings: true,
+  },
+  restore: {
+    usage: "picloud restore <file> [--check] [flags]",
+    summary: "Makes a new database of a backup, in an empty data folder; or says why it cannot.",
+    detail: [
+      "The file - means standard input. Nothing is put in place before all of it is verified.",
+      "",
+      "  --check   read the backup to its end, and restore nothing",
+      "",
+      "A backup of an older PiCloud is brought to this one's schema; a newer one's is refused.",
+    ],
+    settings: true,
+  },
   types: {
     usage: "picloud types",
     summary: 'Prints picloud.d.ts, the types of the module "picloud" that scripts import.',
@@ -49,7 +75,15 @@ const EXIT_CODES = [
 ].join("\n");
 
 /** Roles a person would name, for the overview and for suggestions. */
-export const shownRoles: readonly string[] = ["serve", "admin", "types", "version", "help"];
+export const shownRoles: readonly string[] = [
+  "serve",
+  "admin",
+  "backup",
+  "restore",
+  "types",
+  "version",
+  "help",
+];
 
 /** What `picloud --help` prints. */
 export function overviewHelp(): string {

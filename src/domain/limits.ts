@@ -242,6 +242,16 @@ export const codeBytesMax = 4 * sourceBytesMax;
 export const compileProblemsMax = 20;
 export const importsMax = 256;
 
+// modules
+/** Modules in the longest chain of imports; what imports the first of them is not counted. */
+export const moduleDepthMax = 8;
+/** Modules that one script is run with, and the compiled code of all of it: read and sent whole. */
+export const programModulesMax = 256;
+export const programCodeBytesMax = 8 * 1024 * 1024;
+/** Importers of one module that are shown, and that an error names. */
+export const importersShownMax = 1_000;
+export const importersNamedMax = 10;
+
 // errors of scripts in the author's positions
 export const stackLinesMax = 100;
 export const stackCharsMax = 32 * 1024;
@@ -258,6 +268,8 @@ export const kvListLimitDefault = 50;
 export const kvListBytesMax = 1024 * 1024;
 /** Rows read by one scan of a list, so that no scan holds more than this many largest values. */
 export const kvListScanRowsMax = 51;
+/** How often an increment looks again because another one came between. */
+export const kvIncrementTriesMax = 100;
 export const kvCursorCharsMax = 1_024;
 /** Lists of one app that are read at once: all apps, and the admin API, share one thread for them. */
 export const kvListsPerAppMax = 2;
@@ -354,6 +366,8 @@ export const adminBodyBytesMax = 4 * 1024 * 1024;
 export const anonymousBodyBytesMax = 16 * 1024;
 /** How often a write of routes starts over because another process wrote some. */
 export const routeWriteTriesMax = 5;
+/** Between two looks at the database while the routes in memory may be behind it. */
+export const routesRereadMs = 1_000;
 /** How often a save starts over because another save came between. */
 export const saveTriesMax = 5;
 /** Problems reported for one request. */
@@ -385,8 +399,93 @@ export const walPagesFallback = 8_000;
 /** Pages given back to the file system by one `reclaim` step. */
 export const reclaimPagesMax = 64;
 
+// PostgreSQL
+/** Connections of each kind: for writes, point reads, scans, records; one more listens and holds the lock. */
+export const postgresWritersMax = 6;
+export const postgresReadersMax = 4;
+export const postgresScannersMax = 2;
+export const postgresLogsMax = 3;
+/** Callers that wait for one of the connections of a kind. */
+export const postgresQueueMax = 2_000;
+/** From the call to the answer, the wait for a connection included; then the connection is destroyed. */
+export const postgresQueryMsMax = 9_500;
+/** The same for a transaction. */
+export const postgresTxMsMax = 9_500;
+/** The server gives up by itself a little earlier, so that most deadlines cost no connection. */
+export const postgresStatementMsMax = 8_000;
+export const postgresLockMsMax = 5_000;
+/** A server that lost us ends what we left open: a transaction, and a connection that nothing answers. */
+export const postgresIdleTxMsMax = 10_000;
+export const postgresGoneMsMax = 10_000;
+/** A migration may rewrite a large table. */
+export const postgresMigrationMsMax = 3_600_000;
+/** From the first packet to the first answer, TLS and password included. */
+export const postgresConnectMsMax = 2_500;
+export const postgresConnectsPerSecondMax = 10;
+/** Waits between two tries to reach a database that is away: doubling from the first to the second. */
+export const postgresRetryMsMin = 100;
+export const postgresRetryMsMax = 1_000;
+/** How often a server that waits for its database says so. */
+export const postgresWaitReportMs = 30_000;
+/** How long the lock of one that is just ending is waited for, and that of our own lost connection. */
+export const postgresLockWaitMsMax = 1_500;
+export const postgresGhostWaitMsMax = 15_000;
+/** Lost connections whose processes in the database are still to be ended. */
+export const postgresGhostsMax = 256;
+/** A connection that rested this long is asked for a sign of life before it is used, for so long. */
+export const postgresRestMs = 1_000;
+export const postgresPingMsMax = 1_000;
+/** While a query takes longer than this, the database is asked for a sign of life, for so long. */
+export const postgresSlowMs = 500;
+export const postgresSignMsMax = 2_500;
+/** And this often while nothing happens, so that a lost connection is noticed. */
+export const postgresSignEveryMs = 15_000;
+/** Connections that were not used for this long are closed, all but one of a kind. */
+export const postgresIdleMsMax = 60_000;
+/** A notification's payload, ours around it included: PostgreSQL takes less than 8,000. */
+export const postgresPayloadBytesMax = 7_900;
+/** Transactions whose end we do not know, remembered for what they may yet announce. */
+export const postgresInDoubtMax = 1_000;
+
+// backups
+/** Rows of a backup are compressed and checked in blocks of so much JSON; a larger row has its own. */
+export const backupBlockBytes = 256 * 1024;
+/** A version of a script is the largest row: source, code and source map, escaped as JSON. */
+export const backupBlockBytesMax = 64 * 1024 * 1024;
+/** A backup holds a view of the database open so long at most: meanwhile its log only grows. */
+export const backupMsMax = 3_600_000;
+/** How large that log may become, and how little room may be left on its disk, before a backup gives up. */
+export const backupWalBytesMax = 1024 * 1024 * 1024;
+export const backupFreeBytesMin = 32 * 1024 * 1024;
+/** How much a backup reads between two looks at both. */
+export const backupRoomCheckRows = 1_000;
+/** After a block a backup rests for so long, in shares of the time the block took. */
+export const backupRestShare = 2;
+/** A backup's file is synced in steps: all of it at the end would hold up the server's own syncs. */
+export const backupSyncBytes = 4 * 1024 * 1024;
+/** Rows fetched from PostgreSQL at a time: one may be a script's largest version. */
+export const backupFetchRows = 32;
+/** How long PostgreSQL may take for them. */
+export const backupFetchMsMax = 60_000;
+/** Values in one statement of a restore; the protocol has room for 65,535. */
+export const restoreValuesMax = 30_000;
+/** How often a terminal is told how far it is. */
+export const backupProgressMs = 200;
+
 // the process
 export const drainMsMax = 15_000;
 export const sandboxesMax = 16;
+/** While it starts, how often the service manager is asked for more time, and for how much. */
+export const startExtendEveryMs = 10_000;
+export const startExtendMs = 30_000;
+/**
+ * How long a message to the service manager may hold up everything: only one that reads nothing lets
+ * its queue fill up. A lost sign of life is followed by another.
+ */
+export const notifySendMsMax = 100;
+/** A watchdog that is more patient is told so as if it were not: timers have an end, too. */
+export const watchdogMsMax = 3_600_000;
+/** `sun_path` holds this many bytes, the last of them a zero. */
+export const socketPathBytesMax = 107;
 /** Size of a configuration file, and of a file that a `_FILE` variable names. */
 export const settingBytesMax = 64 * 1024;

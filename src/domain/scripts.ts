@@ -32,10 +32,18 @@ export interface ScriptVersion {
   source_map: string;
   /** Specifiers of the static imports, sorted. */
   imports: string[];
+  /** The rule that the shape of a module's top level was checked by (`moduleShapeRule`); 0: none. */
+  shape_rule: number;
   created_at: number;
   /** Account id, or null for the system. */
   created_by: string | null;
 }
+
+/**
+ * Which rule the compiler judges the top level of modules by. Raised when it refuses more: versions
+ * that an older one let pass are not loaded until they are saved again.
+ */
+export const moduleShapeRule = 1;
 
 /** The module that every script may import: the SDK. */
 export const sdkModuleName = "picloud";

@@ -19,6 +19,7 @@ import type { BindingContext } from "../domain/bindings.ts";
 import { type ErrorCode, PicError, type PicErrorDetails } from "../domain/errors.ts";
 import type { ExecutionStatus, GuestError } from "../domain/executions.ts";
 import { sandboxRetryAfterS } from "../domain/limits.ts";
+import { ModuleUnavailable } from "../domain/modules.ts";
 import type { Outcome, SandboxPool } from "../sandbox/api.ts";
 import type { Database } from "../storage/port.ts";
 import type { InvocationInput, InvocationResult, Invoker } from "./api.ts";
@@ -165,6 +166,7 @@ function settle(options: InvokerOptions, run: Run, ending: Ending): PicError | n
       script_id: script.script_id,
       script_name: script.name,
       version: script.version,
+      modules: script.modules,
       request_id: input.request_id,
       invocation: input.invocation,
       status: ending.status,
@@ -257,6 +259,9 @@ function withExecutionId(failure: PicError, executionId: string): PicError {
 /** What the author reads where the script itself said nothing: which limit it was, and how high. */
 function recordedError(failure: PicError, { script }: Run, outcome: Outcome | null): GuestError {
   const { name, code } = failure;
+  if (failure instanceof ModuleUnavailable) {
+    return { name, message: failure.reason, stack: "", code };
+  }
   const limit = outcome?.status === "timeout" ? "timeout_ms" : (outcome?.budget ?? null);
   const why = limit === null ? "" : `: ${limit} is ${script.limits[limit]}`;
   return { name, message: failure.message + why, stack: "", code };

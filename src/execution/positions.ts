@@ -6,27 +6,32 @@ import { LRUCache } from "lru-cache";
 import { recordMapBytesMax } from "../domain/limits.ts";
 import { createPositionMapper } from "../sandbox/positions.ts";
 import type { Database } from "../storage/port.ts";
-import { getVersion } from "../storage/scripts.ts";
+import { getSourceMap } from "../storage/scripts.ts";
 import type { ErrorMapper } from "./recording.ts";
 
 /** Versions never change, so what was read of one stays true. Rejects when the database is gone. */
 export function createErrorMapper(db: Database): ErrorMapper {
   const positions = createPositionMapper();
-  const maps = new LRUCache<string, string>({
+  const known = new LRUCache<string, string>({
     maxSize: recordMapBytesMax,
     // a version that is gone has an empty one
     sizeCalculation: (map) => map.length * 2 + 256,
   });
-  return async (error, { script_id, script_name, version }) => {
+  const mapOf = async (script_id: string, version: number): Promise<string> => {
     const id = `${script_id}@${version}`;
-    let map = maps.get(id);
-    if (map === undefined) {
-      map = (await getVersion(db, script_id, version))?.source_map ?? "";
-      maps.set(id, map);
+    const found = known.get(id);
+    if (found !== undefined) return found;
+    const map = (await getSourceMap(db, script_id, version)) ?? "";
+    known.set(id, map);
+    return map;
+  };
+  return async (error, { script_id, script_name, version, modules }) => {
+    const maps = new Map([[script_name, await mapOf(script_id, version)]]);
+    for (const module of modules?.versions.values() ?? []) {
+      // a stack has few frames: only modules that may stand in one of them are read
+      if (!error.stack.includes(`${module.name}:`)) continue;
+      maps.set(module.name, await mapOf(module.script_id, module.number));
     }
-    const found = map;
-    return positions.mapError(error, (name) =>
-      name === script_name && found !== "" ? found : null,
-    );
+    return positions.mapError(error, (name) => maps.get(name) || null);
   };
 }

@@ -3,6 +3,7 @@
  * author's own lines. All of it happens after the response was handed over, and only for
  * executions that are kept.
  */
+import { PicError } from "../domain/errors.ts";
 import type {
   ExecutionRecord,
   ExecutionStatus,
@@ -21,6 +22,7 @@ import {
 } from "../domain/limits.ts";
 import type { Outcome } from "../sandbox/api.ts";
 import type { InvocationRequest } from "./api.ts";
+import type { ModuleSet } from "./modules.ts";
 import {
   redactError,
   redactHeaders,
@@ -38,6 +40,8 @@ export interface FinishedExecution {
   script_id: string;
   script_name: string;
   version: number;
+  /** Of the program that ran; null when it imported none. */
+  modules: ModuleSet | null;
   request_id: string;
   invocation: Invocation;
   status: ExecutionStatus;
@@ -55,7 +59,7 @@ export interface FinishedExecution {
 /** Maps an error's positions, which are those of the compiled code, to the author's. */
 export type ErrorMapper = (
   error: GuestError,
-  of: { script_id: string; script_name: string; version: number },
+  of: Pick<FinishedExecution, "script_id" | "script_name" | "version" | "modules">,
 ) => Promise<GuestError>;
 
 /**
@@ -109,6 +113,7 @@ function heldChars(value: unknown, depth: number): number {
 /** Fields nested deeper are not kept either (see redaction); until then log_kb bounds them. */
 const measuredDepthMax = 8;
 
+/** Throws PicError `unavailable` when the positions cannot be read now; anything else is survived. */
 export async function toRecord(
   finished: FinishedExecution,
   mapError: ErrorMapper,
@@ -150,6 +155,21 @@ export function truncateUtf8(text: string, bytesMax: number): { text: string; tr
   return { text: bytes.toString("utf8", 0, written), truncated: true };
 }
 
+/** What is always recorded, and dropped last. */
+export function isFailure({ status }: { status: ExecutionStatus }): boolean {
+  return status !== "success" && status !== "overloaded";
+}
+
+/** The order of lists. */
+export function newestFirst(
+  a: { started_at: number; id: string },
+  b: { started_at: number; id: string },
+): number {
+  if (a.started_at !== b.started_at) return b.started_at - a.started_at;
+  if (a.id === b.id) return 0;
+  return a.id < b.id ? 1 : -1;
+}
+
 const encoder = new TextEncoder();
 
 /** Figures come from a child: a column that takes only numbers must not refuse the record. */
@@ -177,7 +197,9 @@ async function mapped(
   if (error === null) return null;
   try {
     return await mapError(error, finished);
-  } catch {
+  } catch (failure) {
+    // a database that is away comes back, and then the record can be written, too
+    if (failure instanceof PicError && failure.code === "unavailable") throw failure;
     // positions of the compiled code are better than no record
     return error;
   }

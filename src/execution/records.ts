@@ -15,6 +15,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
+import { PicError } from "../domain/errors.ts";
 import type { ExecutionRecord, ExecutionStatus } from "../domain/executions.ts";
 import {
   recordBufferBytesMax,
@@ -37,7 +38,9 @@ import {
   type ErrorMapper,
   type FinishedExecution,
   heldBytes,
+  isFailure,
   lighten,
+  newestFirst,
   toRecord,
 } from "./recording.ts";
 import { type ExecutionCounts, RecordSampler } from "./sampling.ts";
@@ -233,7 +236,10 @@ export class ExecutionRecords {
   }
 
   #recordOf(entry: Entry): Promise<ExecutionRecord> {
-    entry.record ??= toRecord(entry.finished, this.#options.mapError);
+    entry.record ??= toRecord(entry.finished, this.#options.mapError).catch((error: unknown) => {
+      entry.record = null;
+      throw error;
+    });
     return entry.record;
   }
 
@@ -335,7 +341,9 @@ export class ExecutionRecords {
         error,
       });
     }
-    const isHopeless = batch.size === 1 && this.#failed >= recordTriesMax;
+    // A database that is away says nothing against the record.
+    const isAway = error instanceof PicError && error.code === "unavailable";
+    const isHopeless = !isAway && batch.size === 1 && this.#failed >= recordTriesMax;
     if (isHopeless) {
       for (const { finished } of batch.values()) this.#count(finished.status);
       this.#release(batch);
@@ -383,19 +391,6 @@ export class ExecutionRecords {
       });
     });
   }
-}
-
-function isFailure({ status }: { status: ExecutionStatus }): boolean {
-  return status !== "success" && status !== "overloaded";
-}
-
-function newestFirst(
-  a: { started_at: number; id: string },
-  b: { started_at: number; id: string },
-): number {
-  if (a.started_at !== b.started_at) return b.started_at - a.started_at;
-  if (a.id === b.id) return 0;
-  return a.id < b.id ? 1 : -1;
 }
 
 /** Lets everything that is due now happen first. */

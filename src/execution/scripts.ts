@@ -1,19 +1,25 @@
 /**
- * What the data plane knows of a script: one statement reads it, a cache bounded in bytes keeps it.
+ * What the data plane knows of a script: one statement reads it with the versions of all modules that
+ * it imports, a cache bounded in bytes keeps it. The code of modules is read when a child needs it.
  *
- * Invariant: what `cached` answers was read after the last change of that script was announced. A
- * change (`notify("scripts", id)` at its commit) drops the entry and disowns a read that is under
- * way: its callers, who asked before the change, still get it, but it never enters the cache.
+ * Invariant: what `cached` answers was read after the last change of that script, and of every module
+ * in it, was announced. A change (`notify("scripts", id)` at its commit) drops the scripts that hold
+ * it, and those that lack a module, because this may be it. It disowns all reads under way, because
+ * nobody knows yet what they will hold: their callers, who asked before the change, still get them, but
+ * they never enter the cache.
  *
- * The payload "*" drops everything: for changes of many scripts at once (an app is deleted).
+ * The payload "*" drops everything: for changes of many scripts at once (an app is deleted), and when
+ * announcements may have been missed.
  */
 import { LRUCache } from "lru-cache";
+import type { Logger } from "../base/log.ts";
 import { PicError } from "../domain/errors.ts";
 import { type ScriptLimits, scriptCacheBytesMax } from "../domain/limits.ts";
 import { effectiveLimits, type Script, type ScriptKind } from "../domain/scripts.ts";
 import type { Program } from "../sandbox/protocol.ts";
 import type { Database, Seen } from "../storage/port.ts";
-import { getRunnable } from "../storage/scripts.ts";
+import { getProgram } from "../storage/scripts.ts";
+import { type ModuleSet, modulesOf, programLoader } from "./modules.ts";
 
 /** The channel on which every change of a script is announced, with its id. */
 export const scriptsChannel = "scripts";
@@ -30,7 +36,10 @@ export interface Runnable {
   public_execute: boolean;
   /** The same id is always the same program. */
   program_id: string;
+  /** Throws ModuleUnavailable. */
   loadProgram: () => Promise<Program>;
+  /** Null: it imports none. */
+  modules: ModuleSet | null;
   /** Members of `ctx` that are the same for every execution, as JSON text without braces. */
   ctx_json: string;
   /** The newest commit that may be in here: an execution of it has seen that. */
@@ -42,6 +51,7 @@ export interface ScriptCatalogOptions {
   /** Drops the image of a program (the sandbox pool's `forget`). */
   forget: (programId: string) => void;
   ceilings: Readonly<ScriptLimits>;
+  log: Logger;
   cacheBytesMax?: number;
 }
 
@@ -63,15 +73,12 @@ export async function openScriptCatalog(options: ScriptCatalogOptions): Promise<
   /** Reads under way. A read that is no longer in here when it ends was overtaken by a change. */
   const loading = new Map<string, Promise<Cached>>();
 
-  const unlisten = await options.db.listen(scriptsChannel, (scriptId) => {
-    const changed = scriptId === "*" ? [...cache.keys()] : [scriptId];
-    if (scriptId === "*") loading.clear();
-    for (const id of changed) {
-      loading.delete(id);
-      const cached = cache.peek(id);
-      if (cached === undefined) continue;
+  const unlisten = await options.db.listen(scriptsChannel, (changed) => {
+    loading.clear();
+    for (const [id, { runnable }] of [...cache.entries()]) {
+      if (!holds(runnable, changed)) continue;
       cache.delete(id);
-      options.forget(cached.runnable.program_id);
+      options.forget(runnable.program_id);
     }
   });
 
@@ -102,17 +109,32 @@ interface Cached {
   bytes: number;
 }
 
+/** Whether a change of that script, or of all, is one of what this consists of. */
+function holds({ script_id, modules }: Runnable, changed: string): boolean {
+  if (changed === "*" || changed === script_id) return true;
+  return modules !== null && (modules.missing.length > 0 || modules.ids.has(changed));
+}
+
 async function readRunnable(options: ScriptCatalogOptions, scriptId: string): Promise<Cached> {
   const seen: Seen = { seq: 0 };
   // such an id comes from a URL, and the database refuses it as a defect of its caller
   if (scriptId.includes("\0") || !scriptId.isWellFormed()) throw noSuchScript();
-  const row = await getRunnable(options.db, scriptId, seen);
-  if (row === null) throw noSuchScript();
-  const { script, code } = row;
+  const stored = await getProgram(options.db, scriptId, seen);
+  if (stored === null) throw noSuchScript();
+  const { script, code } = stored;
+  const modules = modulesOf(stored);
+  // A rename makes no version, but the name stands in stack traces: it is part of the content.
+  const id = `${script.id}@${script.active_version}/${script.name}${modules?.fingerprint ?? ""}`;
+  const entry: Program = {
+    id,
+    app_id: script.app_id,
+    entry: script.name,
+    modules: Object.fromEntries([[script.name, code]]),
+  };
   return {
-    runnable: toRunnable(script, code, options.ceilings, seen.seq),
+    runnable: toRunnable(script, entry, modules, { options, seen_seq: seen.seq }),
     // UTF-16 at worst; the rest of an entry is small and counted flat
-    bytes: code.length * 2 + 2_048,
+    bytes: code.length * 2 + 2_048 + (modules?.versions.size ?? 0) * 256,
   };
 }
 
@@ -122,31 +144,24 @@ function noSuchScript(): PicError {
 
 function toRunnable(
   script: Script,
-  code: string,
-  ceilings: Readonly<ScriptLimits>,
-  seenSeq: number,
+  program: Program,
+  modules: ModuleSet | null,
+  { options, seen_seq }: { options: ScriptCatalogOptions; seen_seq: number },
 ): Runnable {
-  // A rename makes no version, but the name stands in stack traces: it is part of the content.
-  const programId = `${script.id}@${script.active_version}/${script.name}`;
-  const program: Program = {
-    id: programId,
-    app_id: script.app_id,
-    entry: script.name,
-    modules: Object.fromEntries([[script.name, code]]),
-  };
   return {
     script_id: script.id,
     app_id: script.app_id,
     name: script.name,
     kind: script.kind,
-    limits: effectiveLimits(script.limits, ceilings),
+    limits: effectiveLimits(script.limits, options.ceilings),
     version: script.active_version,
     public_execute: script.public_execute,
-    program_id: programId,
-    loadProgram: () => Promise.resolve(program),
+    program_id: program.id,
+    loadProgram: programLoader(options, program, modules),
+    modules,
     ctx_json:
       `"scriptId":${JSON.stringify(script.id)},"scriptName":${JSON.stringify(script.name)},` +
       `"scriptVersion":${script.active_version},"appId":${JSON.stringify(script.app_id)}`,
-    seen_seq: seenSeq,
+    seen_seq,
   };
 }

@@ -53,7 +53,9 @@ export interface SandboxPool {
   /** Resolves when at least one child is ready. */
   ready(): Promise<void>;
   stats(): {
+    /** Ready ones; `starting` also counts a start that waits for its next try. */
     children: number;
+    starting: number;
     running: number;
     queued: number;
     killed: number;
@@ -77,8 +79,23 @@ export interface CompileProblem {
   column: number;
 }
 
+/** Where a specifier is imported first, in the author's source. */
+export interface ImportSite {
+  specifier: string;
+  line: number;
+  column: number;
+}
+
 export type CompileResult =
-  | { ok: true; code: string; source_map: string; imports: string[]; warnings: CompileProblem[] }
+  | {
+      ok: true;
+      code: string;
+      source_map: string;
+      /** Specifiers of the imports, sorted, each once; `import_sites` has the same. */
+      imports: string[];
+      import_sites: ImportSite[];
+      warnings: CompileProblem[];
+    }
   | { ok: false; problems: CompileProblem[] };
 
 export interface Compiler {

@@ -12,7 +12,8 @@ import {
   type ScriptKind,
   sdkModuleName,
 } from "../domain/scripts.ts";
-import type { CompileProblem } from "./api.ts";
+import type { CompileProblem, ImportSite } from "./api.ts";
+import { topLevelProblems } from "./compile-top-level.ts";
 
 export interface ShapeInput {
   code: string;
@@ -23,13 +24,15 @@ export interface ShapeInput {
   virtualDir: string;
   /** The author's position of an offset in `code`; null for what the bundler added. */
   locate: (offset: number) => { line: number; column: number } | null;
+  /** The word that begins at that position; empty where none does. */
+  wordAt: (offset: number) => string;
 }
 
 export interface Shape {
   problems: CompileProblem[];
   warnings: CompileProblem[];
   /** What is imported, statically or by `import("literal")`: sorted, each once. */
-  imports: string[];
+  imports: ImportSite[];
 }
 
 /** What is said of a source that exhausts the stack of a parser. */
@@ -44,11 +47,12 @@ export function checkShape(input: ShapeInput): Shape {
   const checker = new ShapeChecker(input);
   checker.checkStatements(parsed);
   checker.checkExpressions(parsed);
+  if (input.kind === "module") checker.checkTopLevel(parsed);
   if (input.kind === "endpoint" && checker.problems.length === 0) checker.checkDefault(parsed);
   return {
     problems: checker.problems,
     warnings: checker.warnings,
-    imports: [...checker.imports].sort(),
+    imports: checker.importSites(),
   };
 }
 
@@ -75,11 +79,25 @@ function parseCode(input: ShapeInput): Program | CompileProblem {
 class ShapeChecker {
   readonly problems: CompileProblem[] = [];
   readonly warnings: CompileProblem[] = [];
-  readonly imports = new Set<string>();
+  readonly #imports = new Map<string, { line: number; column: number }>();
   readonly #helpers: string;
 
   constructor(private readonly input: ShapeInput) {
     this.#helpers = input.code.slice(0, input.bodyStart);
+  }
+
+  importSites(): ImportSite[] {
+    const sites = [...this.#imports].map(([specifier, at]) => ({ specifier, ...at }));
+    return sites.sort((a, b) => (a.specifier < b.specifier ? -1 : 1));
+  }
+
+  /** What a module may not have at its top level. */
+  checkTopLevel(program: Program): void {
+    const { bodyStart, wordAt } = this.input;
+    const body = program.body.filter((node) => node.start >= bodyStart);
+    for (const { node, message } of topLevelProblems(body, wordAt)) {
+      this.#refuse(message, node.start);
+    }
   }
 
   /** Static imports, which stand at the top level alone. */
@@ -145,7 +163,7 @@ class ShapeChecker {
   }
 
   #addImport(specifier: string, at: number): void {
-    if (this.imports.has(specifier)) return;
+    if (this.#imports.has(specifier)) return;
     if (!isImportable(specifier)) {
       this.#refuse(
         `Cannot import ${JSON.stringify(specifier.slice(0, 100))}: ` +
@@ -154,8 +172,8 @@ class ShapeChecker {
       );
       return;
     }
-    this.imports.add(specifier);
-    if (this.imports.size === importsMax + 1) {
+    this.#imports.set(specifier, this.input.locate(at) ?? START);
+    if (this.#imports.size === importsMax + 1) {
       this.#refuse(`A script may import ${importsMax} modules at most`, at);
     }
     if (specifier !== sdkModuleName && reservedModuleNames.has(specifier)) {

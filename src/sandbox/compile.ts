@@ -55,12 +55,14 @@ export async function compileSource(request: CompileRequest): Promise<CompileRes
     };
   }
 
+  const locate = locator(code, built.map);
   const shape = checkShape({
     code,
     bodyStart,
     kind: request.kind,
     virtualDir: VIRTUAL_DIR,
-    locate: locator(code, built.map),
+    locate,
+    wordAt: (offset) => wordAt(source, locate(offset)),
   });
   if (shape.problems.length > 0) return { ok: false, problems: bounded(shape.problems) };
   return {
@@ -72,7 +74,8 @@ export async function compileSource(request: CompileRequest): Promise<CompileRes
       names: [],
       mappings: built.map.mappings,
     }),
-    imports: shape.imports,
+    imports: shape.imports.map(({ specifier }) => specifier),
+    import_sites: shape.imports,
     warnings: bounded([...built.warnings, ...shape.warnings]),
   };
 }
@@ -261,6 +264,21 @@ function positionOf(text: string, offset: number): Position {
     lineStart = end.index + end[0].length;
   }
   return { line, column: offset - lineStart + 1 };
+}
+
+/** The word that begins at a position; empty where none does. */
+function wordAt(source: string, position: Position | null): string {
+  if (position === null) return "";
+  let lineStart = 0;
+  let line = 1;
+  for (const end of source.matchAll(/\r\n|[\n\r\u2028\u2029]/g)) {
+    if (line === position.line) break;
+    line += 1;
+    lineStart = end.index + end[0].length;
+  }
+  const word = /\w*/y;
+  word.lastIndex = lineStart + position.column - 1;
+  return word.exec(source)?.[0] ?? "";
 }
 
 function atStart(message: string): CompileProblem {

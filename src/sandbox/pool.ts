@@ -110,6 +110,7 @@ class Pool implements SandboxPool {
     const seats = [...this.#staff.seats].filter((seat) => seat.process.ready);
     return {
       children: seats.length,
+      starting: this.#staff.starting,
       running: seats.reduce((sum, seat) => sum + seat.load, 0),
       queued: this.#queue.size + this.#boxQueue.size + this.#loading.size,
       killed: this.#staff.killed,

@@ -106,6 +106,13 @@ export class Staff {
     return false;
   }
 
+  /** Children that will be ready, and a start that failed and will be tried again by itself. */
+  get starting(): number {
+    let count = this.#retryTimer === null ? 0 : 1;
+    for (const seat of this.seats) if (!seat.process.ready && !seat.condemned) count += 1;
+    return count;
+  }
+
   /** How many children are meant to serve everybody. */
   get regular(): number {
     return this.options.children;

@@ -128,6 +128,10 @@ export const version = versionSummary.merge({
 });
 export type WireVersion = typeof version.infer;
 
+/** What a script imports, or what imports it. */
+export const scriptRefs = type({ items: type({ id: "string", name: "string", kind }).array() });
+export type WireScriptRefs = typeof scriptRefs.infer;
+
 export const rollbackInput = type({
   "+": "reject",
   version: positive,

@@ -154,6 +154,7 @@ export class Accounts {
       created_at: clock.now(),
     };
     await db.tx(async (tx) => {
+      await tx.lock("accounts");
       if ((await countAccounts(tx)) > 0) throw setupRefused();
       await insertAccount(tx, account);
       await clock.store(tx);

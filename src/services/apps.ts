@@ -12,6 +12,7 @@ import {
   insertApp,
   listApps,
 } from "../storage/apps.ts";
+import { lockImports } from "../storage/imports.ts";
 import type { Database, Reader } from "../storage/port.ts";
 import { sql } from "../storage/sql.ts";
 import type { LiveRoutes } from "./live-routes.ts";
@@ -88,6 +89,8 @@ export class Apps {
     }
     const kvEntries = options.force ? 0 : await this.#countKv(app.id);
     await live.write(async (tx) => {
+      // No script is made between the count and the end.
+      await lockImports(tx, app.id);
       if (!options.force) {
         const scripts = await countAppScripts(tx, app.id);
         refuseContents({ scripts, routes: live.countOfApp(app.id), kv_entries: kvEntries });

@@ -7,11 +7,16 @@
  * judged in memory, in microseconds at 10,000 routes, and still against what is committed.
  *
  * The table is replaced whole, before `write` returns. Writes that come together share one rebuild.
+ *
+ * Two things leave memory behind the database: a commit whose answer was lost with the connection, and
+ * messages that nobody heard while the database was away (the payload "*" says so). Both are followed
+ * by a look at the revision, repeated until it succeeds.
  */
 import type { Logger } from "../base/log.ts";
 import { PicError } from "../domain/errors.ts";
-import { routeWriteTriesMax } from "../domain/limits.ts";
+import { routesRereadMs, routeWriteTriesMax } from "../domain/limits.ts";
 import { parseHost, parsePath, type Route, type RoutePattern } from "../domain/routes.ts";
+import { type StartTimer, startTimer } from "../execution/timers.ts";
 import type { RoutingTable } from "../routing/api.ts";
 import { findConflict } from "../routing/conflict.ts";
 import { compileTable } from "../routing/table.ts";
@@ -33,6 +38,8 @@ export interface RouteWrite<T> {
 }
 
 const channel = "routes";
+/** Instead of a revision: messages may have been missed. */
+const anything = "*";
 const settingName = "routes_revision";
 
 class Outdated extends Error {}
@@ -44,14 +51,20 @@ export class LiveRoutes {
   #table: RoutingTable = compileTable([]);
   #rebuild: Promise<void> | null = null;
   #reload: Promise<void> | null = null;
+  #isStopped = false;
+  #cancelRetry: (() => void) | null = null;
 
-  constructor(private readonly options: { db: Database; log: Logger }) {}
+  constructor(private readonly options: { db: Database; log: Logger; startTimer?: StartTimer }) {}
 
   /** Reads all routes and follows what other processes write. Returns a function that stops that. */
   async start(): Promise<() => void> {
     const stop = await this.options.db.listen(channel, (revision) => this.#follow(revision));
     await this.#readAll();
-    return stop;
+    return () => {
+      this.#isStopped = true;
+      this.#cancelRetry?.();
+      stop();
+    };
   }
 
   /** The table of this moment. */
@@ -82,6 +95,7 @@ export class LiveRoutes {
         await this.#rebuilt();
         return value;
       } catch (error) {
+        if (isUnavailable(error)) this.#catchUp();
         if (!(error instanceof Outdated)) throw error;
         if (tries >= routeWriteTriesMax) {
           throw new PicError("unavailable", "The routes are changing too fast", {
@@ -164,11 +178,26 @@ export class LiveRoutes {
   /** What another process wrote; our own writes are in memory already. */
   #follow(revision: string): void {
     setImmediate(() => {
-      if (Number(revision) <= this.#revision) return;
-      this.#readAll().catch((error: unknown) => {
-        this.options.log.error("The routes could not be read anew", { error });
-      });
+      if (revision === anything || Number(revision) > this.#revision) this.#catchUp();
     });
+  }
+
+  /** Compares with the database, and again until that has succeeded. */
+  #catchUp(): void {
+    this.#cancelRetry?.();
+    this.#cancelRetry = null;
+    this.#readIfBehind().catch((error: unknown) => {
+      if (this.#isStopped || this.#cancelRetry !== null) return;
+      this.options.log.warn("The routes could not be read anew; it is tried again", { error });
+      const start = this.options.startTimer ?? startTimer;
+      this.#cancelRetry = start(() => this.#catchUp(), routesRereadMs);
+    });
+  }
+
+  async #readIfBehind(): Promise<void> {
+    // What is being read already may have been read too early.
+    await this.#reload?.catch(() => {});
+    if ((await readRevision(this.options.db)) !== this.#revision) await this.#readAll();
   }
 
   async #readAll(): Promise<void> {
@@ -217,6 +246,10 @@ function bucketKey(route: RoutePattern): string {
 function splitKey(key: string): [group: string, first: string] {
   const end = key.indexOf("\n");
   return [key.slice(0, end), key.slice(end + 1)];
+}
+
+function isUnavailable(error: unknown): boolean {
+  return error instanceof PicError && error.code === "unavailable";
 }
 
 async function readRevision(reader: Reader): Promise<number> {

@@ -9,11 +9,12 @@ import type { Clock } from "../base/clock.ts";
 import type { Actor } from "../domain/accounts.ts";
 import { type App, defaultAppSlug } from "../domain/apps.ts";
 import { type FieldError, invalidField, PicError } from "../domain/errors.ts";
-import { type LimitName, type ScriptLimits, saveTriesMax } from "../domain/limits.ts";
+import { type ScriptLimits, saveTriesMax } from "../domain/limits.ts";
 import { checkName } from "../domain/names.ts";
 import type { Page, PageRequest } from "../domain/pages.ts";
 import {
   checkLimits,
+  checkScriptName,
   effectiveLimits,
   type Script,
   type ScriptKind,
@@ -22,7 +23,9 @@ import {
 import { scriptsChannel } from "../execution/scripts.ts";
 import type { Compiler } from "../sandbox/api.ts";
 import { getApp } from "../storage/apps.ts";
+import { listImporters, listImports, lockImports, type ScriptRef } from "../storage/imports.ts";
 import type { Database, Tx } from "../storage/port.ts";
+import { lockRoutes } from "../storage/routes.ts";
 import {
   deleteScript,
   getScript,
@@ -37,8 +40,10 @@ import {
 } from "../storage/scripts.ts";
 import { sql } from "../storage/sql.ts";
 import { findApp } from "./apps.ts";
+import { importWarnings, refuseImported, refuseRouted, saveImports } from "./imports.ts";
 import type { LiveRoutes } from "./live-routes.ts";
-import { type Compiled, compileSource, importWarnings } from "./sources.ts";
+import { checkVersion, givenLimits, patched, type ScriptPatch } from "./script-patches.ts";
+import { type Compiled, compileSource, isOutdated } from "./sources.ts";
 
 export interface ScriptsOptions {
   db: Database;
@@ -58,18 +63,6 @@ export interface ScriptInput {
   description?: string;
   limits?: Partial<ScriptLimits>;
   public_execute?: boolean;
-}
-
-export interface ScriptPatch {
-  name?: string;
-  kind?: ScriptKind;
-  source?: string;
-  description?: string;
-  /** Null takes a limit back to its default. */
-  limits?: Partial<Record<LimitName, number | null>>;
-  public_execute?: boolean;
-  /** The active version the caller has seen. */
-  if_version?: number;
 }
 
 /** A script as it is shown: with its app, its active version and the limits it runs with. */
@@ -97,19 +90,19 @@ export class Scripts {
   /** Throws PicError `not_found` (the app), `invalid`, `invalid_source`, `limit_above_ceiling`, `conflict`. */
   async create(actor: Actor, input: ScriptInput): Promise<SavedScript> {
     const { db, clock, newId, ceilings } = this.options;
-    checkName("name", input.name);
-    refuseModule(input.kind);
+    const { name, kind = "endpoint", source } = input;
+    checkScriptName({ name, kind });
     const limits = input.limits ?? {};
     checkLimits(limits, ceilings);
     const app = await findApp(db, input.app ?? defaultAppSlug);
-    await this.#refuseTaken(db, app.id, input.name);
-    const compiled = await compileSource(this.options.compiler, input.name, input.source);
+    await this.#refuseTaken(db, app.id, name);
+    const compiled = await compileSource(this.options.compiler, { name, kind, source });
     const now = clock.now();
     const script: Script = {
       id: newId(),
       app_id: app.id,
-      name: input.name,
-      kind: "endpoint",
+      name,
+      kind,
       description: input.description ?? "",
       limits,
       public_execute: input.public_execute ?? false,
@@ -118,14 +111,18 @@ export class Scripts {
       updated_at: now,
     };
     const version = newVersion(script, compiled, actor, now);
-    await db.tx(async (tx) => {
+    const warnings = await db.tx(async (tx) => {
+      await lockImports(tx, app.id);
       await findApp(tx, app.id);
-      await this.#refuseTaken(tx, app.id, script.name);
+      await this.#refuseTaken(tx, app.id, name);
       await insertScript(tx, script);
       await insertVersion(tx, version);
+      const { imports, import_sites: sites } = compiled;
+      await saveImports(tx, script, { before: [], imports, sites });
       await db.notify(tx, scriptsChannel, script.id);
+      return warningsOf(tx, script, compiled);
     });
-    return { ...this.#view(script, app, version), ...savedParts(compiled) };
+    return { ...this.#view(script, app, version), source, warnings };
   }
 
   /** With the source of its active version. Throws PicError `not_found`. */
@@ -163,29 +160,32 @@ export class Scripts {
   }
 
   /**
-   * Changes what is given. A source that differs makes a new version, nothing else does.
+   * Changes what is given. A source or a kind that differs makes a new version, nothing else does.
    * Throws PicError as `create` does, and `version_conflict` (with `active_version`).
    */
   async update(actor: Actor, id: string, patch: ScriptPatch): Promise<SavedScript> {
     if (patch.name !== undefined) checkName("name", patch.name);
-    refuseModule(patch.kind);
     checkLimits(givenLimits(patch), this.options.ceilings);
     return this.#untilNotOvertaken(async () => {
-      const { db } = this.options;
+      const { db, compiler } = this.options;
       const before = await this.#existing(db, id);
       checkVersion(before, patch.if_version);
       const version = await getVersion(db, id, before.active_version);
       if (version === null) throw new Overtaken();
-      const { source } = patch;
-      const isNew = source !== undefined && source !== version.source;
-      const compiled = isNew
-        ? await compileSource(this.options.compiler, patch.name ?? before.name, source)
-        : null;
+      const { name, kind } = patched(before, patch);
+      checkScriptName({ name, kind });
+      const { source = version.source } = patch;
+      const isSaved = patch.source === undefined || !isOutdated(version);
+      const isNew = source !== version.source || kind !== version.kind || !isSaved;
+      const compiled = isNew ? await compileSource(compiler, { name, kind, source }) : null;
       return this.#save(actor, { before, patch, compiled, version });
     });
   }
 
-  /** Copies an old version to a new one. Throws PicError `not_found`, `invalid`, `version_conflict`. */
+  /**
+   * Copies an old version, its kind included, to a new one. Throws PicError `not_found`, `invalid`,
+   * `version_conflict`, and what saving that source would throw.
+   */
   async rollback(
     actor: Actor,
     id: string,
@@ -199,22 +199,38 @@ export class Scripts {
       if (version === null) throw new Overtaken();
       const old = await getVersion(db, id, input.version);
       if (old === null) throw invalidField("version", "there is no such version of this script");
-      refuseModule(old.kind);
-      const isNew = old.source !== version.source;
-      const compiled = isNew ? { ...old, warnings: importWarnings(old.imports) } : null;
-      return this.#save(actor, { before, patch: {}, compiled, version });
+      checkScriptName({ name: before.name, kind: old.kind });
+      const isNew = old.source !== version.source || old.kind !== version.kind;
+      const compiled = isNew ? await this.#compiledBefore(before.name, old) : null;
+      const patch = { kind: old.kind };
+      return this.#save(actor, { before, patch, compiled, version });
     });
   }
 
-  /** With its versions and routes. Throws PicError `not_found`. */
+  /** With its versions and routes. Throws PicError `not_found`, `conflict` (with `imported_by`). */
   async delete(id: string): Promise<void> {
     const { db, live } = this.options;
     await this.#existing(db, id);
     await live.write(async (tx) => {
+      const script = await this.#existing(tx, id);
+      await lockImports(tx, script.app_id);
+      await refuseImported(tx, script, "deleted");
       if (!(await deleteScript(tx, id))) throw notFound();
       await db.notify(tx, scriptsChannel, id);
       return { value: undefined, change: { drop_script: id } };
     });
+  }
+
+  /** The modules that its active version imports, as far as they exist. Throws PicError `not_found`. */
+  async imports(id: string): Promise<ScriptRef[]> {
+    await this.#existing(this.options.db, id);
+    return listImports(this.options.db, id);
+  }
+
+  /** The scripts that import this module. Throws PicError `not_found`. */
+  async importedBy(id: string): Promise<ScriptRef[]> {
+    await this.#existing(this.options.db, id);
+    return listImporters(this.options.db, id);
   }
 
   /** Newest first. Throws PicError `not_found`, `invalid` (a bad cursor). */
@@ -241,16 +257,20 @@ export class Scripts {
     },
   ): Promise<SavedScript> {
     const { db, clock } = this.options;
-    const { patch, compiled } = save;
-    const saved = await db.tx(async (tx) => {
-      const current = await this.#existing(tx, save.before.id);
+    const { before, patch, compiled } = save;
+    const { source } = compiled ?? save.version;
+    return db.tx(async (tx) => {
+      if (patch.kind !== undefined && patch.kind !== before.kind) await lockRoutes(tx);
+      await lockImports(tx, before.app_id);
+      const current = await this.#existing(tx, before.id);
       checkVersion(current, patch.if_version);
-      if (current.active_version !== save.before.active_version) throw new Overtaken();
+      if (current.active_version !== before.active_version) throw new Overtaken();
       const app = await findApp(tx, current.app_id);
       const script = patched(current, patch);
-      if (script.name !== current.name) await this.#refuseTaken(tx, app.id, script.name);
+      await this.#refuseChange(tx, current, script);
       if (compiled === null && Bun.deepEquals(script, current)) {
-        return this.#view(current, app, save.version);
+        const warnings = await warningsOf(tx, script, save.version);
+        return { ...this.#view(current, app, save.version), source, warnings };
       }
       script.updated_at = clock.now();
       const version =
@@ -260,11 +280,35 @@ export class Scripts {
       script.active_version = version.number;
       if (compiled !== null) await insertVersion(tx, version);
       await updateScript(tx, script);
+      if (compiled !== null || script.name !== current.name) {
+        await saveImports(tx, script, {
+          before: save.version.imports,
+          imports: version.imports,
+          sites: compiled?.import_sites ?? [],
+        });
+      }
       await db.notify(tx, scriptsChannel, script.id);
-      return this.#view(script, app, version);
+      const warnings = await warningsOf(tx, script, compiled ?? version);
+      return { ...this.#view(script, app, version), source, warnings };
     });
-    const kept = { source: save.version.source, warnings: importWarnings(save.version.imports) };
-    return { ...saved, ...savedParts(compiled ?? kept) };
+  }
+
+  /** Throws PicError `invalid`, `conflict` for what others rely on. */
+  async #refuseChange(tx: Tx, current: Script, script: Script): Promise<void> {
+    checkScriptName(script);
+    if (script.name !== current.name) {
+      await this.#refuseTaken(tx, current.app_id, script.name);
+      await refuseImported(tx, current, "renamed");
+    }
+    if (script.kind === current.kind) return;
+    if (script.kind === "module") await refuseRouted(tx, current);
+    else await refuseImported(tx, current, "made an endpoint");
+  }
+
+  /** What an old version was compiled to, unless today's rule has to judge it first. */
+  #compiledBefore(name: string, old: ScriptVersion): Promise<Compiled> | Compiled {
+    if (isOutdated(old)) return compileSource(this.options.compiler, { ...old, name });
+    return { ...old, import_sites: [], warnings: [] };
   }
 
   async #untilNotOvertaken<T>(save: () => Promise<T>): Promise<T> {
@@ -316,7 +360,7 @@ function newVersion(
   now: number,
   number = 1,
 ): ScriptVersion {
-  const { source, code, source_map, imports } = compiled;
+  const { source, code, source_map, imports, shape_rule } = compiled;
   return {
     script_id: script.id,
     number,
@@ -325,51 +369,21 @@ function newVersion(
     code,
     source_map,
     imports,
+    shape_rule,
     created_at: now,
     created_by: actor.account_id,
   };
 }
 
-function savedParts(compiled: { source: string; warnings: FieldError[] }) {
-  return { source: compiled.source, warnings: compiled.warnings };
-}
-
-function patched(script: Script, patch: ScriptPatch): Script {
-  return {
-    ...script,
-    name: patch.name ?? script.name,
-    description: patch.description ?? script.description,
-    limits: patchedLimits(script, patch),
-    public_execute: patch.public_execute ?? script.public_execute,
-  };
-}
-
-/** Only what is given is checked: a ceiling may have been lowered below what is stored. */
-function givenLimits(patch: ScriptPatch): Partial<ScriptLimits> {
-  const given = Object.entries(patch.limits ?? {}).filter(([, value]) => value !== null);
-  return Object.fromEntries(given) as Partial<ScriptLimits>;
-}
-
-function patchedLimits(script: Script, patch: ScriptPatch): Partial<ScriptLimits> {
-  const limits = { ...script.limits };
-  for (const [name, value] of Object.entries(patch.limits ?? {})) {
-    if (value === null) delete limits[name as LimitName];
-    else limits[name as LimitName] = value;
-  }
-  return limits;
-}
-
-function checkVersion(script: Script, expected: number | undefined): void {
-  if (expected === undefined || expected === script.active_version) return;
-  throw new PicError(
-    "version_conflict",
-    `The active version is ${script.active_version}, not ${expected}`,
-    { extra: { active_version: script.active_version } },
-  );
-}
-
-function refuseModule(kind: ScriptKind | undefined): void {
-  if (kind === "module") throw invalidField("kind", "modules are not available yet");
+/** Of the compiler, and of imports that are no modules. */
+async function warningsOf(
+  tx: Tx,
+  script: Script,
+  saved: Compiled | ScriptVersion,
+): Promise<FieldError[]> {
+  const { import_sites, warnings } =
+    "warnings" in saved ? saved : { import_sites: [], warnings: [] };
+  return [...warnings, ...(await importWarnings(tx, script.app_id, saved.imports, import_sites))];
 }
 
 function notFound(): PicError {

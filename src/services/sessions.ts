@@ -88,7 +88,8 @@ export class Sessions {
     const hash = sha256Hex(token);
     const live = await this.#find(hash);
     if (live === null || live.expires_at <= now) return null;
-    if (now - live.last_seen_at >= sessionTouchMs) await this.#touch(hash, live, now);
+    // Nobody waits for it: with a database that does not answer, the request would do so twice.
+    if (now - live.last_seen_at >= sessionTouchMs) void this.#touch(hash, live, now);
     return live.actor;
   }
 
@@ -138,7 +139,7 @@ export class Sessions {
     return live;
   }
 
-  /** A touch that fails or is lost with the power costs a minute of the session, no request. */
+  /** Never rejects: a touch that fails or is lost with the power costs a minute of the session. */
   async #touch(hash: string, live: Live, now: number): Promise<void> {
     const { db, clock, log } = this.options;
     live.last_seen_at = now;

@@ -1,38 +1,36 @@
 /** From what an author typed to what a version keeps. */
 import { type FieldError, invalidField, PicError } from "../domain/errors.ts";
 import { sourceBytesMax } from "../domain/limits.ts";
-import type { ScriptVersion } from "../domain/scripts.ts";
-import type { CompileProblem, Compiler } from "../sandbox/api.ts";
+import { moduleShapeRule, type ScriptKind, type ScriptVersion } from "../domain/scripts.ts";
+import type { CompileProblem, Compiler, ImportSite } from "../sandbox/api.ts";
 
-export type Compiled = Pick<ScriptVersion, "source" | "code" | "source_map" | "imports"> & {
+export interface Compiled
+  extends Pick<ScriptVersion, "source" | "code" | "source_map" | "imports" | "shape_rule"> {
+  /** Where what is imported; empty when it was compiled for another version. */
+  import_sites: ImportSite[];
   /** What the author should know; the source is saved all the same. */
   warnings: FieldError[];
-};
+}
 
 /** Throws PicError `invalid` (too long), `invalid_source` (every problem with its position). */
 export async function compileSource(
   compiler: Compiler,
-  name: string,
-  source: string,
+  { name, kind, source }: { name: string; kind: ScriptKind; source: string },
 ): Promise<Compiled> {
   if (Buffer.byteLength(source) > sourceBytesMax) {
     throw invalidField("source", `must be at most ${sourceBytesMax} bytes long`);
   }
-  const result = await compiler.compile({ name, kind: "endpoint", source });
+  const result = await compiler.compile({ name, kind, source });
   if (!result.ok) throw invalidSource(result.problems.map(atSource));
-  const { code, source_map, imports } = result;
-  const warnings = [...result.warnings.map(atSource), ...importWarnings(imports)];
-  return { source, code, source_map, imports, warnings };
+  const { code, source_map, imports, import_sites } = result;
+  const warnings = result.warnings.map(atSource);
+  const shape_rule = kind === "module" ? moduleShapeRule : 0;
+  return { source, code, source_map, imports, import_sites, shape_rule, warnings };
 }
 
-/** An import that does not exist yet is saved; running it fails until it does. */
-export function importWarnings(imports: readonly string[]): FieldError[] {
-  return imports
-    .filter((specifier) => specifier !== "picloud")
-    .map((specifier) => ({
-      path: "source",
-      message: `The import "${specifier}" does not exist; running this script will fail`,
-    }));
+/** A module that an older rule let pass: its source is compiled again before it is loaded. */
+export function isOutdated({ kind, shape_rule }: ScriptVersion): boolean {
+  return kind === "module" && shape_rule !== moduleShapeRule;
 }
 
 function invalidSource(errors: FieldError[]): PicError {

@@ -50,6 +50,30 @@ export async function setKv(
   return row.version;
 }
 
+/**
+ * Puts `value_json` in the place of `old_json` (null: of nothing). Resolves false when something else is
+ * there by now: what a transaction has read another may change before it writes, where there are
+ * several at a time.
+ */
+export async function replaceKv(
+  w: Writer,
+  app_id: string,
+  collection: string,
+  key: string,
+  { old_json, value_json, now }: { old_json: string | null; value_json: string; now: number },
+): Promise<boolean> {
+  const { changes } = await w.run(
+    old_json === null
+      ? sql`insert into kv (app_id, collection, key, version, updated_at, value)
+          values (${app_id}, ${collection}, ${key}, 1, ${now}, ${value_json})
+          on conflict (app_id, collection, key) do nothing`
+      : sql`update kv set value = ${value_json}, version = version + 1, updated_at = ${now}
+          where app_id = ${app_id} and collection = ${collection} and key = ${key}
+            and value = ${old_json}`,
+  );
+  return changes > 0;
+}
+
 /** Resolves false when there was none. */
 export async function deleteKv(
   w: Writer,

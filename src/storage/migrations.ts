@@ -1,15 +1,35 @@
 /** The migrations of every engine, embedded: the executable needs no file beside it. */
 
+import postgresMain0001 from "../../migrations/postgres/0001_initial.sql" with { type: "text" };
+import postgresMain0002 from "../../migrations/postgres/0002_script_imports.sql" with {
+  type: "text",
+};
+import postgresLogs0001 from "../../migrations/postgres/logs/0001_initial.sql" with {
+  type: "text",
+};
 import main0001 from "../../migrations/sqlite/0001_initial.sql" with { type: "text" };
+import main0002 from "../../migrations/sqlite/0002_script_imports.sql" with { type: "text" };
 import logs0001 from "../../migrations/sqlite/logs/0001_initial.sql" with { type: "text" };
 import type { Migration } from "./migrator.ts";
 
 /** The main database. */
 export const sqliteMigrations: readonly Migration[] = [
   { number: 1, name: "initial", text: main0001 },
+  { number: 2, name: "script_imports", text: main0002 },
 ];
 
 /** The database of execution records. */
 export const sqliteLogsMigrations: readonly Migration[] = [
   { number: 1, name: "initial", text: logs0001 },
+];
+
+/** The main database, in the default schema. */
+export const postgresMigrations: readonly Migration[] = [
+  { number: 1, name: "initial", text: postgresMain0001 },
+  { number: 2, name: "script_imports", text: postgresMain0002 },
+];
+
+/** Execution records, in a schema of their own. */
+export const postgresLogsMigrations: readonly Migration[] = [
+  { number: 1, name: "initial", text: postgresLogs0001 },
 ];

@@ -1,4 +1,4 @@
-import type { Statement } from "./sql.ts";
+import type { SqlValue, Statement } from "./sql.ts";
 
 /**
  * The storage port. Stores are functions over `Reader` and `Tx`; a service or a binding opens the
@@ -48,7 +48,9 @@ export interface Database {
   /** A read that may touch many rows: never blocks the calling thread. */
   scan<Row>(statement: Statement<Row>, seen?: Seen): Promise<Row[]>;
   /**
-   * One transaction. Without `seen` the promise resolves when the commit is durable; with `seen` it
+   * One transaction. Others may run at the same time, each statement sees what was committed before it:
+   * who decides by what he has read takes `Tx.lock`, or writes under the condition that it is still so.
+   * Without `seen` the promise resolves when the commit is durable; with `seen` it
    * resolves at the commit, and the caller owes a `durable(seen)` before it tells anybody.
    * Throws PicError `unavailable` when the queue is full, the deadline passed or the engine is gone.
    */
@@ -64,7 +66,10 @@ export interface Database {
   isDurable(seen: Seen): boolean;
   /** Tells every listener, in this process and in others on the same database, after the commit. */
   notify(tx: Tx, channel: string, payload: string): Promise<void>;
-  /** Returns a function that stops listening. */
+  /**
+   * Returns a function that stops listening. The payload "*" says that messages may have been missed, as
+   * the connection was lost or a commit went unanswered: anything may have changed.
+   */
   listen(channel: string, fn: (payload: string) => void): Promise<() => void>;
   /** The highest migration that is applied. */
   schemaVersion(): number;
@@ -74,4 +79,41 @@ export interface Database {
   reclaim(): Promise<boolean>;
   /** Waits for queued work, syncs, closes. May be called twice. */
   close(): Promise<void>;
+}
+
+/** A table as a backup holds it: its columns, in the order of the values of its rows. */
+export interface TableShape {
+  readonly name: string;
+  readonly columns: readonly string[];
+}
+
+/**
+ * What a backup reads: one moment of a whole database, for a process beside the server. It takes no
+ * lock that a server waits for, and changes nothing.
+ */
+export interface Snapshot {
+  readonly engine: string;
+  /** The schema's number. */
+  readonly schema: number;
+  /** Every table of the schema but those that backups leave out (tables.ts), by name. */
+  readonly tables: readonly TableShape[];
+  /** All rows of a table of `tables`, each read when it is asked for. */
+  rows(table: TableShape): AsyncIterable<readonly SqlValue[]>;
+  /** May be called twice. */
+  close(): Promise<void>;
+}
+
+/** What a restore fills: a new database, which nobody sees before `commit`. */
+export interface Restoration {
+  /** The tables that the backup has to bring, as they are in the backup's schema, by name. */
+  readonly tables: readonly TableShape[];
+  /** Throws PicError `invalid` for a row that the schema refuses. */
+  insert(table: TableShape, rows: readonly (readonly SqlValue[])[]): Promise<void>;
+  /**
+   * Verifies references, counts (table → rows) and what the engine can say of its own files, migrates to
+   * this executable's schema, and puts the database in its place, durably. Throws PicError `invalid`.
+   */
+  commit(counts: ReadonlyMap<string, number>): Promise<void>;
+  /** Leaves nothing behind; does nothing after `commit`. May be called twice. */
+  discard(): Promise<void>;
 }

@@ -46,6 +46,13 @@ export async function allRoutes(db: Database, seen?: Seen): Promise<Route[]> {
   return (await db.scan(sql<RouteRow>`select ${columns} from routes`, seen)).map(toRoute);
 }
 
+export async function countRoutesOfScript(r: Reader, script_id: string): Promise<number> {
+  const row = await r.get(
+    sql<{ count: number }>`select count(*) as count from routes where script_id = ${script_id}`,
+  );
+  return row?.count ?? 0;
+}
+
 /** Resolves false when there was none. */
 export async function deleteRoute(tx: Tx, id: string): Promise<boolean> {
   return (await tx.run(sql`delete from routes where id = ${id}`)).changes > 0;

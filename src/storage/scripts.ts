@@ -1,6 +1,6 @@
 /** Scripts and their versions. A version is written once: the schema rejects every change to it. */
 import type { ScriptLimits } from "../domain/limits.ts";
-import { nameCharsMax } from "../domain/limits.ts";
+import { moduleDepthMax, nameCharsMax, programModulesMax } from "../domain/limits.ts";
 import { checkLimit, decodeCursor, type Page, type PageRequest, pageOf } from "../domain/pages.ts";
 import type { Script, ScriptKind, ScriptVersion } from "../domain/scripts.ts";
 import type { Database, Reader, Seen, Tx } from "./port.ts";
@@ -98,11 +98,11 @@ export async function deleteScript(tx: Tx, id: string): Promise<boolean> {
 /** Throws PicError `conflict` when the script has a version of that number. */
 export async function insertVersion(tx: Tx, version: ScriptVersion): Promise<void> {
   await tx.run(sql`insert into script_versions (script_id, number, kind, created_at, created_by,
-      source_bytes, imports, code, source_map, source)
+      source_bytes, imports, shape_rule, code, source_map, source)
     values (${version.script_id}, ${version.number}, ${version.kind}, ${version.created_at},
       ${version.created_by}, ${Buffer.byteLength(version.source)},
-      ${JSON.stringify(version.imports)}, ${version.code}, ${version.source_map},
-      ${version.source})`);
+      ${JSON.stringify(version.imports)}, ${version.shape_rule}, ${version.code},
+      ${version.source_map}, ${version.source})`);
 }
 
 /** The whole version, with its texts. */
@@ -112,7 +112,7 @@ export async function getVersion(
   number: number,
 ): Promise<ScriptVersion | null> {
   const row = await r.get(sql<VersionRow>`select script_id, number, kind, source, code, source_map,
-      imports, created_at, created_by
+      imports, shape_rule, created_at, created_by
     from script_versions where script_id = ${script_id} and number = ${number}`);
   return row && toVersion(row);
 }
@@ -133,19 +133,102 @@ export async function listVersions(
   return pageOf(rows, page.limit, { item: (row) => row, key: (row) => [row.number] });
 }
 
-/** What a run needs: the script and the code of its active version, in one statement. */
-export async function getRunnable(
+/** A module of a program. Its code comes with `getModuleCode`. */
+export interface ModuleVersion {
+  script_id: string;
+  name: string;
+  number: number;
+  /** Sorted, the SDK included. */
+  imports: string[];
+  code_bytes: number;
+  shape_rule: number;
+}
+
+/** What a run needs of a script; the modules are those it imports, directly or through others. */
+export interface StoredProgram {
+  script: Script;
+  code: string;
+  imports: string[];
+  code_bytes: number;
+  /** By name; one more than `programModulesMax` at most. */
+  modules: ModuleVersion[];
+}
+
+interface ProgramRow extends ScriptRow {
+  imports: string;
+  code_bytes: number;
+  shape_rule: number;
+  code: string;
+}
+
+/** In one statement, so that no save is seen in part. */
+export async function getProgram(
   r: Reader,
   script_id: string,
   seen?: Seen,
-): Promise<{ script: Script; code: string } | null> {
-  const row = await r.get(
-    sql<ScriptRow & { code: string }>`select ${scriptColumns}, v.code from scripts as s
-      join script_versions as v on v.script_id = s.id and v.number = s.active_version
-      where s.id = ${script_id}`,
+): Promise<StoredProgram | null> {
+  const [root, ...modules] = await r.all(
+    sql<ProgramRow>`with recursive below (id, depth) as (
+      select s.id, 0 from scripts as s where s.id = ${script_id}
+      union
+      select m.id, below.depth + 1 from below
+      join script_imports as i on i.script_id = below.id
+      join scripts as m on m.app_id = i.app_id and m.name = i.name and m.kind = 'module'
+      where below.depth < ${moduleDepthMax}
+    )
+    select ${scriptColumns}, v.imports, v.shape_rule, octet_length(v.code) as code_bytes,
+      case when s.id = ${script_id} then v.code else '' end as code
+    from scripts as s
+    join script_versions as v on v.script_id = s.id and v.number = s.active_version
+    where s.id in (select id from below)
+    order by case when s.id = ${script_id} then 0 else 1 end, s.name
+    limit ${programModulesMax + 2}`,
     seen,
   );
-  return row && { script: toScript(row), code: row.code };
+  if (root === undefined) return null;
+  return {
+    script: toScript(root),
+    code: root.code,
+    imports: JSON.parse(root.imports) as string[],
+    code_bytes: root.code_bytes,
+    modules: modules.map(toModuleVersion),
+  };
+}
+
+/** The code of these versions, in no order; what is gone is not among them. */
+export async function getModuleCode(
+  r: Reader,
+  versions: readonly { script_id: string; number: number }[],
+): Promise<{ script_id: string; number: number; code: string }[]> {
+  const [first, ...others] = versions.map(
+    ({ script_id, number }) => sql<never>`(script_id = ${script_id} and number = ${number})`,
+  );
+  if (first === undefined) return [];
+  const any = others.reduce((all, one) => sql<never>`${all} or ${one}`, first);
+  return r.all(sql<{ script_id: string; number: number; code: string }>`
+    select script_id, number, code from script_versions where ${any}`);
+}
+
+/** The source map of a version; null when it is gone. */
+export async function getSourceMap(
+  r: Reader,
+  script_id: string,
+  number: number,
+): Promise<string | null> {
+  const row = await r.get(sql<{ source_map: string }>`select source_map from script_versions
+    where script_id = ${script_id} and number = ${number}`);
+  return row?.source_map ?? null;
+}
+
+function toModuleVersion(row: ProgramRow): ModuleVersion {
+  return {
+    script_id: row.id,
+    name: row.name,
+    number: row.active_version,
+    imports: JSON.parse(row.imports) as string[],
+    code_bytes: row.code_bytes,
+    shape_rule: row.shape_rule,
+  };
 }
 
 function toScript(row: ScriptRow): Script {
@@ -172,6 +255,7 @@ function toVersion(row: VersionRow): ScriptVersion {
     code: row.code,
     source_map: row.source_map,
     imports: JSON.parse(row.imports) as string[],
+    shape_rule: row.shape_rule,
     created_at: row.created_at,
     created_by: row.created_by,
   };

@@ -7,7 +7,7 @@ import { sql } from "./sql.ts";
 import type { SqliteConnection } from "./sqlite-connection.ts";
 
 /** "PiCl": marks our files, so that a foreign one is never migrated. */
-const applicationId = 0x5069436c;
+export const applicationId = 0x5069436c;
 
 /**
  * No memory map: a read error of a card would be a SIGBUS. Small caches, for 512 MB machines: the

@@ -8,7 +8,8 @@ import { counters } from "../base/metrics.ts";
 import { PicError } from "../domain/errors.ts";
 import { checkpointMsMax, scanBatchCharsMax, scanBatchRowsMax } from "../domain/limits.ts";
 import type { Statement } from "./sql.ts";
-import { checkValues, render, translate } from "./sqlite-connection.ts";
+import { checkValues } from "./sql-values.ts";
+import { render, translate } from "./sqlite-connection.ts";
 import type { ThreadReply, ThreadRequest } from "./sqlite-thread.ts";
 
 export interface SqliteScanOptions {

@@ -1,48 +1,100 @@
 /**
- * The ARM64 executable, for real: it starts, compiles a script, answers it over HTTP, keeps its data
- * over a restart and stops cleanly. On another machine it runs in an emulator, which scripts/test
- * names (PICLOUD_TEST_RUNNER); without the executable there is nothing to test.
+ * The ARM64 executable, for real: it starts, compiles scripts, answers them over HTTP, stops one that
+ * loops, keeps its data over an orderly stop and over a kill, and stops cleanly. On another machine it
+ * runs in an emulator, which scripts/test names (PICLOUD_TEST_RUNNER); without the executable there
+ * is nothing to test.
  */
-import { expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { startServer } from "../e2e/server.ts";
+import { startServer, type TestServer } from "../e2e/server.ts";
 
 const executable = process.env.PICLOUD_TEST_ARM64;
 const runner = process.env.PICLOUD_TEST_RUNNER ?? "";
 const command = [...runner.split(" ").filter((word) => word !== ""), executable ?? ""];
+/** Emulation is some twenty times slower. */
+const msMax = 120_000;
+
+const count = `import { kv } from "picloud";
+export default async () => ({ n: await kv.collection("c").increment("n") });`;
+const fib = `const fib = (n: number): number => (n < 2 ? n : fib(n - 1) + fib(n - 2));
+export default (ctx) => fib(Number(ctx.request.params.n));`;
 
 // Only scripts/test builds it and knows the emulator: skipped when run by hand.
-test.skipIf(executable === undefined)(
-  "answers a script over HTTP, twice over a restart",
-  async () => {
-    const dataDir = mkdtempSync(join(tmpdir(), "picloud-arm64-"));
-    const options = {
-      command,
-      dataDir,
-      env: { PICLOUD_CHILD_PREFIX: runner, PICLOUD_SANDBOXES: "1" },
-      readyMsMax: 60_000,
-    };
-    try {
-      {
-        await using server = await startServer(options);
-        const { id } = await server.client.scripts.create({
-          name: "count",
-          source:
-            'import { kv } from "picloud";\nexport default async () => ({ n: await kv.collection("c").increment("n") });',
-        });
-        await server.client.routes.create(id, { path: "/count" });
-        const response = await fetch(`${server.url}/count`);
-        expect([response.status, await response.json()]).toEqual([200, { n: 1 }]);
-        expect(await server.stop()).toBe(0);
-      }
-      await using server = await startServer(options);
-      const response = await fetch(`${server.url}/count`);
-      expect([response.status, await response.json()]).toEqual([200, { n: 2 }]);
-    } finally {
-      rmSync(dataDir, { recursive: true, force: true });
-    }
-  },
-  120_000,
-);
+describe.skipIf(executable === undefined)("the ARM64 executable", () => {
+  let dataDir = "";
+  let server: TestServer;
+  const ids: Record<string, string> = {};
+
+  const start = async (): Promise<void> => {
+    const env = { PICLOUD_CHILD_PREFIX: runner, PICLOUD_SANDBOXES: "1" };
+    server = await startServer({ command, dataDir, env, readyMsMax: 60_000 });
+  };
+  const deploy = async (name: string, source: string, path: string): Promise<void> => {
+    const { id } = await server.client.scripts.create({ name, source });
+    await server.client.routes.create(id, { path });
+    ids[name] = id;
+  };
+  const answer = async (path: string): Promise<unknown> => {
+    const response = await fetch(server.url + path);
+    return response.status === 200 ? response.json() : response.status;
+  };
+
+  beforeAll(async () => {
+    dataDir = mkdtempSync(join(tmpdir(), "picloud-arm64-"));
+    await start();
+  }, msMax);
+  afterAll(async () => {
+    await server?.[Symbol.asyncDispose]();
+    rmSync(dataDir, { recursive: true, force: true });
+  });
+
+  test(
+    "compiles scripts and answers them over HTTP",
+    async () => {
+      await deploy("count", count, "/count");
+      await deploy("fib", fib, "/fib/:n");
+      expect(await answer("/count")).toEqual({ n: 1 });
+      expect(await answer("/fib/15")).toBe(610);
+    },
+    msMax,
+  );
+
+  test(
+    "runs a new version, and says what the author did wrong in the author's own line",
+    async () => {
+      const id = ids.fib ?? "";
+      await server.client.scripts.update(id, { source: "export default () => 'two';" });
+      expect(await answer("/fib/15")).toBe("two");
+      const broken = server.client.scripts.update(id, { source: "\nexport default () => {" });
+      await expect(broken).rejects.toMatchObject({ status: 422 });
+    },
+    msMax,
+  );
+
+  test(
+    "stops a script that loops, and goes on serving its neighbour",
+    async () => {
+      await deploy("loop", "export default () => { for (;;); };", "/loop");
+      expect(await answer("/loop")).toBe(507);
+      expect(await answer("/fib/15")).toBe("two");
+    },
+    msMax,
+  );
+
+  test(
+    "keeps its data over an orderly stop, and over a kill right after an answer",
+    async () => {
+      expect(await server.stop()).toBe(0);
+      await start();
+      expect(await answer("/count")).toEqual({ n: 2 });
+      expect(await answer("/count")).toEqual({ n: 3 });
+      await server.kill9();
+      await start();
+      expect(await answer("/count")).toEqual({ n: 4 });
+      expect(await server.stop()).toBe(0);
+    },
+    msMax,
+  );
+});

@@ -4,9 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { version } from "../../package.json";
-import { PicClient } from "../../src/client.ts";
-import { adminLogin, serverCommand, startServer } from "./server.ts";
-import { refusal } from "./steps.ts";
+import { runCommand } from "./command.ts";
 
 const root = resolve(import.meta.dir, "../..");
 const failed = 1;
@@ -26,52 +24,23 @@ function folder(name: string): string {
   return path;
 }
 
-interface Ran {
-  code: number;
-  stdout: string;
-  stderr: string;
-}
-
-interface RunOptions {
-  env?: Record<string, string>;
-  input?: string;
-  cwd?: string;
-}
-
-/** Runs the executable to its end. */
-async function run(
-  args: string[],
-  { env = {}, input = "", cwd = scratch }: RunOptions = {},
-): Promise<Ran> {
-  const child = Bun.spawn([...(await serverCommand()), ...args], {
-    cwd,
-    env: { PATH: process.env.PATH ?? "", ...env },
-    stdin: Buffer.from(input),
-    stdout: "pipe",
-    stderr: "pipe",
-    timeout: 20_000,
-  });
-  const [stdout, stderr, code] = await Promise.all([
-    new Response(child.stdout).text(),
-    new Response(child.stderr).text(),
-    child.exited,
-  ]);
-  return { code, stdout, stderr };
-}
-
 describe("commands", () => {
   test("an executable reads nothing from the folder it is started in", async () => {
     const dir = folder("trap");
     writeFileSync(join(dir, ".env"), "PICLOUD_DATADIR=trap\n");
     writeFileSync(join(dir, "bunfig.toml"), 'preload = ["./trap.ts"]\n');
     writeFileSync(join(dir, "trap.ts"), 'console.log("trapped"); process.exit(9);\n');
-    const { code, stdout } = await run(["version"], { cwd: dir });
+    const { code, stdout } = await runCommand(["version"], { cwd: dir });
     expect([code, stdout]).toEqual([0, `picloud ${version}\n`]);
   });
 
   test("version, and nothing else", async () => {
     for (const name of ["version", "--version", "-v"]) {
-      expect(await run([name])).toEqual({ code: 0, stdout: `picloud ${version}\n`, stderr: "" });
+      expect(await runCommand([name])).toEqual({
+        code: 0,
+        stdout: `picloud ${version}\n`,
+        stderr: "",
+      });
     }
   });
 
@@ -87,27 +56,27 @@ describe("commands", () => {
     ["sandbox --help", "Internal"],
     ["compile --help", "Internal"],
   ])("%s explains itself on standard output", async (line, part) => {
-    const { code, stdout, stderr } = await run(line.split(" "));
+    const { code, stdout, stderr } = await runCommand(line.split(" "));
     expect([code, stderr]).toEqual([0, ""]);
     expect(stdout).toContain(part);
   });
 
   test("that do not exist are refused with a suggestion", async () => {
-    expect(await run(["serv"])).toEqual({
+    expect(await runCommand(["serv"])).toEqual({
       code: wrongUsage,
       stdout: "",
       stderr: "picloud: unknown command serv; did you mean serve?\n",
     });
-    const none = await run([]);
+    const none = await runCommand([]);
     expect([none.code, none.stdout]).toEqual([wrongUsage, ""]);
     expect(none.stderr).toContain("picloud serve");
-    expect((await run(["admin", "reset"])).code).toBe(wrongUsage);
-    expect((await run(["sandbox"])).code).toBe(failed);
+    expect((await runCommand(["admin", "reset"])).code).toBe(wrongUsage);
+    expect((await runCommand(["sandbox"])).code).toBe(failed);
   });
 
   test("types: what is printed type-checks, and so does a script against it", async () => {
     const dir = folder("types");
-    const { code, stdout } = await run(["types"]);
+    const { code, stdout } = await runCommand(["types"]);
     expect(code).toBe(0);
     writeFileSync(join(dir, "picloud.d.ts"), stdout);
     writeFileSync(
@@ -145,50 +114,4 @@ describe("commands", () => {
     expect(checked.stdout.toString() + checked.stderr.toString()).toBe("");
     expect(checked.exitCode).toBe(0);
   });
-});
-
-describe("admin reset-password", () => {
-  test("sets it while the server is stopped, ends the sessions, and is refused while it runs", async () => {
-    const dataDir = folder("reset");
-    const env = { PICLOUD_DATA_DIR: dataDir };
-    const reset = (args: string[], input = ""): Promise<Ran> =>
-      run(["admin", "reset-password", ...args], { env, input });
-    const server = await startServer({ dataDir });
-    const running = await reset(["admin"], "another long password\n");
-    expect(running).toMatchObject({ code: failed, stdout: "" });
-    expect(running.stderr).toContain("Another PiCloud server is using the data folder");
-    expect((await server.client.auth.me()).username).toBe("admin");
-    await server.stop();
-
-    expect(await reset(["admin"], "another long password\n")).toEqual({
-      code: 0,
-      stdout: "",
-      stderr: "picloud: the password of admin is set, and its sessions have ended\n",
-    });
-    const short = await reset(["admin"], "short\n");
-    expect(short.code).toBe(failed);
-    expect(short.stderr).toBe("picloud: a password has 10 to 256 characters, this one has 5\n");
-    expect(await reset(["nobody"], "another long password\n")).toMatchObject({
-      code: failed,
-      stderr: "picloud: There is no account of this name\n",
-    });
-    expect((await reset([])).stderr).toBe("picloud: <username> is missing\n");
-
-    // The first account's settings never change one that exists.
-    await using again = await startServer({ dataDir, anonymous: true });
-    const client = new PicClient({ base_url: again.url });
-    expect((await refusal(client.auth.login(adminLogin))).code).toBe("invalid_credentials");
-    await client.auth.login({ username: "admin", password: "another long password" });
-    const old = new PicClient({ base_url: again.url, token: server.token });
-    expect((await refusal(old.auth.me())).status).toBe(401);
-    await again.stop();
-
-    const made = await reset(["admin", "--generate"]);
-    expect(made.code).toBe(0);
-    const password = made.stdout.trim();
-    expect(password).toMatch(/^[A-Za-z0-9_-]{43}$/);
-    expect(made.stderr).not.toContain(password);
-    await using last = await startServer({ dataDir, anonymous: true });
-    await new PicClient({ base_url: last.url }).auth.login({ username: "admin", password });
-  }, 30_000);
 });

@@ -1,31 +1,25 @@
 /** What the person sees who runs the server: messages, exit codes, logs, commands, the clock. */
-import { Database as Sqlite } from "bun:sqlite";
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import {
   chmodSync,
-  chownSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
-  statSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PicClient } from "../../src/client.ts";
-import {
-  adminLogin,
-  StartFailed,
-  type StartOptions,
-  serverCommand,
-  startServer,
-} from "./server.ts";
+import { setSetting } from "../../src/storage/settings.ts";
+import { sql } from "../../src/storage/sql.ts";
+import { withStorage } from "./engine.ts";
+import { adminLogin, serverCommand, startServer } from "./server.ts";
+import { sentenceOf, startFailure } from "./start-failure.ts";
 import { deploy, refusal } from "./steps.ts";
 
-const nobody = 65_534;
 const failed = 1;
 const wrongUsage = 2;
 
@@ -44,94 +38,19 @@ function folder(name: string): string {
   return path;
 }
 
-async function startFailure(options: StartOptions): Promise<StartFailed> {
-  try {
-    await using server = await startServer(options);
-    throw new Error(`it started:\n${server.output()}`);
-  } catch (error) {
-    if (error instanceof StartFailed) return error;
-    throw error;
-  }
-}
-
-/** The one sentence that a person gets, without a stack trace. */
-function sentenceOf({ output }: StartFailed): string {
-  const lines = output.trim().split("\n");
-  expect(lines).toHaveLength(1);
-  expect(output).not.toMatch(/ {4}at |\.ts:|bunfs/);
-  return lines[0] as string;
-}
-
 describe("a start that cannot be says why and ends", () => {
-  test("when another server uses the folder, which goes on", async () => {
-    await using server = await startServer();
-    const refused = await startFailure({ dataDir: server.dataDir });
-    expect(refused.exitCode).toBe(failed);
-    expect(sentenceOf(refused)).toBe(
-      `picloud: Another PiCloud server is using the data folder ${server.dataDir}.`,
-    );
-    expect(await server.client.auth.me()).toMatchObject({ username: "admin" });
-  });
-
-  test("when the database is another program's, which is left as it is", async () => {
-    for (const [name, make] of [
-      ["foreign", (path: string) => void new Sqlite(path).run("create table notes (a)")],
-      ["noise", (path: string) => writeFileSync(path, Buffer.alloc(8_192, "not a database "))],
-    ] as const) {
-      const dataDir = folder(name);
-      const path = join(dataDir, "picloud.db");
-      make(path);
-      const before = readFileSync(path);
-      const refused = await startFailure({ dataDir });
-      expect(refused.exitCode).toBe(failed);
-      expect(sentenceOf(refused)).toMatch(
-        /^picloud: .*picloud\.db: (This is a database of another program|The file is not a database)\.$/,
-      );
-      expect(readFileSync(path).equals(before)).toBe(true);
-    }
-  });
-
   test("when a newer PiCloud wrote the schema", async () => {
     const dataDir = folder("newer");
     await (await startServer({ dataDir })).stop();
-    {
-      using db = new Sqlite(join(dataDir, "picloud.db"));
-      db.run("insert into schema_migrations values (900, 'later', 'x', 1)");
-    }
+    await withStorage(dataDir, async (db) => {
+      await db.tx((tx) =>
+        tx.run(sql`insert into schema_migrations (number, name, checksum, applied_at)
+          values (900, 'later', 'x', 1)`),
+      );
+    });
     const refused = await startFailure({ dataDir });
     expect(refused.exitCode).toBe(failed);
     expect(sentenceOf(refused)).toMatch(/has schema 900, and this PiCloud knows schemas up to \d+/);
-  });
-
-  const canDrop = process.getuid?.() === 0 && Bun.which("setpriv") !== null;
-  const isRoot = process.getuid?.() === 0;
-  const skip = isRoot && !canDrop;
-  test.skipIf(skip)(
-    `when the folder cannot be written${skip ? " (skipped: root, and no setpriv)" : ""}`,
-    async () => {
-      const dataDir = folder("readonly");
-      chmodSync(dataDir, 0o555);
-      const ids = ["--reuid", String(nobody), "--regid", String(nobody), "--clear-groups"];
-      const command = [...(isRoot ? ["setpriv", ...ids] : []), ...(await serverCommand())];
-      const refused = await startFailure({ dataDir, command });
-      expect(refused.exitCode).toBe(failed);
-      expect(sentenceOf(refused)).toContain(`The data folder ${dataDir} cannot be used: EACCES`);
-      // The same user, the same executable, and a folder of its own.
-      const own = folder("own");
-      if (isRoot) chownSync(own, nobody, nobody);
-      await using server = await startServer({ dataDir: own, command });
-      expect(await (await fetch(`${server.url}/healthz`)).text()).toBe("ok");
-      const { mode } = statSync(join(own, "picloud.db"));
-      expect((mode & 0o077).toString(8)).toBe("0");
-    },
-  );
-
-  test("when the folder is a file", async () => {
-    const dataDir = join(folder("file"), "data");
-    writeFileSync(dataDir, "");
-    const refused = await startFailure({ dataDir });
-    expect(refused.exitCode).toBe(failed);
-    expect(sentenceOf(refused)).toContain(`The data folder ${dataDir} cannot be used`);
   });
 
   test("when a port is busy, and the folder is free again", async () => {
@@ -315,13 +234,7 @@ test("a clock that stands before the last time stored: nothing new expires, noth
   const before = await startServer({ dataDir });
   await before.stop();
   const ahead = Date.now() + 40 * 24 * 3_600_000;
-  {
-    using db = new Sqlite(join(dataDir, "picloud.db"));
-    const { changes } = db.run("update settings set value = ? where name = 'last_time'", [
-      String(ahead),
-    ]);
-    expect(changes).toBe(1);
-  }
+  await withStorage(dataDir, (db) => db.tx((tx) => setSetting(tx, "last_time", String(ahead))));
   await using server = await startServer({ dataDir });
   const { client } = server;
   const login = await client.auth.login(adminLogin);

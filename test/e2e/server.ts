@@ -15,12 +15,18 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { build } from "../../scripts/build.ts";
 import { PicClient } from "../../src/client.ts";
+import { dropStorage, storageSettings } from "./engine.ts";
 
 export interface StartOptions {
   /** PICLOUD_* and whatever else the server shall see. */
   env?: Record<string, string>;
-  /** A folder to use and to keep; absent: a fresh one that is deleted at the end. */
+  /**
+   * A folder to use and to keep; absent: a fresh one that is deleted at the end. On PostgreSQL it stands
+   * for a database (engine.ts).
+   */
   dataDir?: string;
+  /** This database and no other, whatever the engine of the run. */
+  databaseUrl?: string;
   /** How PiCloud is started, without the role. Absent: the executable, or the sources. */
   command?: readonly string[];
   /** Flags after `serve`. */
@@ -82,10 +88,15 @@ export async function serverCommand(): Promise<string[]> {
 export async function startServer(options: StartOptions = {}): Promise<TestServer> {
   const command = options.command ?? (await serverCommand());
   const dataDir = options.dataDir ?? mkdtempSync(join(tmpdir(), "picloud-test-"));
+  const { databaseUrl } = options;
+  const storage =
+    databaseUrl === undefined
+      ? await storageSettings(dataDir)
+      : { PICLOUD_DATABASE_URL: databaseUrl };
   const began = performance.now();
   const child = Bun.spawn([...command, "serve", ...(options.args ?? [])], {
     cwd: tmpdir(),
-    env: environment(dataDir, options.env ?? {}),
+    env: serverEnvironment(dataDir, { ...storage, ...options.env }),
     stdio: ["ignore", "ignore", "pipe"],
   });
   const output = collect(child.stderr);
@@ -103,7 +114,9 @@ export async function startServer(options: StartOptions = {}): Promise<TestServe
   };
   const dispose = async (): Promise<void> => {
     await end("SIGTERM");
-    if (options.dataDir === undefined) rmSync(dataDir, { recursive: true, force: true });
+    if (options.dataDir !== undefined) return;
+    await dropStorage(dataDir);
+    rmSync(dataDir, { recursive: true, force: true });
   };
   try {
     const ready = await readyRecord(child, output, options.readyMsMax ?? readyMsDefault);
@@ -132,7 +145,10 @@ export async function startServer(options: StartOptions = {}): Promise<TestServe
 }
 
 /** Nothing of the developer's own environment but what a process needs to run. */
-function environment(dataDir: string, extra: Record<string, string>): Record<string, string> {
+export function serverEnvironment(
+  dataDir: string,
+  extra: Record<string, string>,
+): Record<string, string> {
   const kept: Record<string, string> = {};
   for (const name of ["PATH", "HOME", "TMPDIR", "LANG"]) {
     const value = process.env[name];

@@ -101,6 +101,7 @@ export function finished(over: Partial<FinishedExecution> = {}): FinishedExecuti
     script_id: "script-1",
     script_name: "hello",
     version: 1,
+    modules: null,
     request_id: "request-1",
     invocation: "route",
     status: "success",

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
 import { silentLogger } from "../../src/base/log.ts";
-import type { Script, ScriptVersion } from "../../src/domain/scripts.ts";
+import { moduleShapeRule, type Script, type ScriptVersion } from "../../src/domain/scripts.ts";
 import { insertApp } from "../../src/storage/apps.ts";
 import type { Database } from "../../src/storage/port.ts";
 import { insertScript, insertVersion } from "../../src/storage/scripts.ts";
@@ -71,7 +71,8 @@ export function scriptOf(over: Partial<Script & ScriptVersion> = {}): {
       code: over.code ?? "export default () => 1",
       source_map:
         over.source_map ?? '{"version":3,"sources":["hello"],"names":[],"mappings":"AAAA"}',
-      imports: [],
+      imports: over.imports ?? [],
+      shape_rule: over.shape_rule ?? (kind === "module" ? moduleShapeRule : 0),
       created_at: 1,
       created_by: null,
     },

@@ -38,6 +38,7 @@ async function setup() {
     db,
     forget: (programId) => pool.forget(programId),
     ceilings: LIMIT_CEILINGS,
+    log,
   });
   const gate = new Gate({ clock: systemClock });
   const invoker = createInvoker({

@@ -22,6 +22,7 @@ function runnable(over: Partial<Runnable> = {}): Runnable {
     version: 3,
     public_execute: false,
     program_id: "script-1@3",
+    modules: null,
     loadProgram: () =>
       Promise.resolve({
         id: "script-1@3",

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import type { ModuleSet } from "../../src/execution/modules.ts";
 import { createErrorMapper } from "../../src/execution/positions.ts";
 import type { Database, Seen } from "../../src/storage/port.ts";
 import { insertVersion } from "../../src/storage/scripts.ts";
@@ -32,9 +33,58 @@ const error = {
   message: "no",
   stack: "    at f (hello:1:1)\n    at g (other:1:1)",
 };
-const of = { script_id: "script-1", script_name: "hello", version: 2 };
+const of = { script_id: "script-1", script_name: "hello", version: 2, modules: null };
+
+/** Modules as a program has them: name → script id, all at version 2. */
+function modulesOf(ids: Readonly<Record<string, string>>): ModuleSet {
+  const versions = Object.entries(ids).map(([name, script_id]) => ({
+    script_id,
+    name,
+    number: 2,
+    imports: [],
+    code_bytes: 1,
+    shape_rule: 1,
+  }));
+  return {
+    versions: new Map(versions.map((version) => [version.name, version])),
+    ids: new Set(Object.values(ids)),
+    missing: [],
+    code_bytes: 1,
+    fingerprint: "",
+  };
+}
 
 describe("an error", () => {
+  test("has each module's frames in that module's own lines, as it was when it ran", async () => {
+    await using bundle = await setup();
+    const modules = modulesOf({ labels: "script-2", unused: "script-1", gone: "gone" });
+    const stack = [
+      "    at label (labels:1:1)",
+      "    at f (hello:1:1)",
+      "    at g (other:1:1)",
+      "    at h (gone:1:1)",
+    ].join("\n");
+    await bundle.db.tx((tx) =>
+      insertVersion(
+        tx,
+        scriptOf({ id: "script-2", active_version: 2, source_map: sourceMap }).version,
+      ),
+    );
+    const mapped = await bundle.mapError({ ...error, stack }, { ...of, modules });
+    expect(mapped.stack).toBe(
+      [
+        "    at label (labels:10:1)",
+        "    at f (hello:10:1)",
+        "    at g (other:1:1)",
+        "    at h (gone:1:1)",
+      ].join("\n"),
+    );
+    // the script's, the module's and the one that is gone; `unused` stands in no frame
+    expect(bundle.reads.count).toBe(3);
+    await bundle.mapError({ ...error, stack }, { ...of, modules });
+    expect(bundle.reads.count).toBe(3);
+  });
+
   test("gets its author's lines, of its own script alone", async () => {
     await using bundle = await setup();
     expect(await bundle.mapError(error, of)).toEqual({

@@ -11,6 +11,7 @@ import {
   recordFlushMs,
   recordRetryMsMax,
   recordSuccessesPerSecondMax,
+  recordTriesMax,
 } from "../../src/domain/limits.ts";
 import { encodeCursor } from "../../src/domain/pages.ts";
 import type { ErrorMapper, FinishedExecution } from "../../src/execution/recording.ts";
@@ -283,6 +284,34 @@ describe("a failing sink", () => {
     await bundle.records.flush();
     expect(bundle.records.stats()).toMatchObject({ is_failing: false, buffered: 0 });
     expect(bundle.lines.filter((line) => line.startsWith("info"))).toHaveLength(1);
+  });
+
+  test("that is away for long costs no record, however often it was tried", async () => {
+    await using bundle = await setup();
+    bundle.sink.isDown = true;
+    bundle.records.add(failure());
+    for (let attempt = 0; attempt < 3 * recordTriesMax; attempt += 1) await bundle.records.flush();
+    expect(bundle.records.stats()).toMatchObject({ buffered: 1, dropped_failures: 0 });
+    bundle.sink.isDown = false;
+    await bundle.records.flush();
+    expect(bundle.records.stats()).toMatchObject({ buffered: 0, written: 1, dropped_failures: 0 });
+  });
+
+  test("positions that cannot be read now are read when the record is written", async () => {
+    let isAway = true;
+    const mapError: ErrorMapper = async (error) => {
+      if (isAway) throw new PicError("unavailable", "The database is away");
+      return { ...error, stack: "at mine (script:3:4)" };
+    };
+    await using bundle = await setup({ mapError });
+    const thrown = { name: "Error", message: "no", stack: "at compiled", code: "" };
+    const one = failure({ outcome: outcome({ status: "error", error: thrown }) });
+    bundle.records.add(one);
+    await bundle.records.flush();
+    expect(bundle.records.stats()).toMatchObject({ buffered: 1, is_failing: true });
+    isAway = false;
+    await bundle.records.flush();
+    expect((await bundle.records.get(one.id))?.error?.stack).toBe("at mine (script:3:4)");
   });
 
   test("does not fail or hold up whoever adds, and reads go around it", async () => {

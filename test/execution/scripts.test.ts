@@ -1,52 +1,10 @@
 import { describe, expect, test } from "bun:test";
 import { PicError } from "../../src/domain/errors.ts";
-import { LIMIT_CEILINGS, LIMIT_DEFAULTS, type ScriptLimits } from "../../src/domain/limits.ts";
-import type { Script, ScriptVersion } from "../../src/domain/scripts.ts";
-import { openScriptCatalog, scriptsChannel } from "../../src/execution/scripts.ts";
-import type { Database, Seen } from "../../src/storage/port.ts";
-import { deleteScript, insertVersion, updateScript } from "../../src/storage/scripts.ts";
-import type { Statement } from "../../src/storage/sql.ts";
+import { LIMIT_CEILINGS, LIMIT_DEFAULTS } from "../../src/domain/limits.ts";
+import { scriptsChannel } from "../../src/execution/scripts.ts";
+import { deleteScript } from "../../src/storage/scripts.ts";
+import { openCatalog } from "./catalog.ts";
 import { settled } from "./fakes.ts";
-import { openFolder, scriptOf } from "./folder.ts";
-
-async function setup(options: { ceilings?: Readonly<ScriptLimits>; cacheBytesMax?: number } = {}) {
-  const folder = await openFolder();
-  const forgotten: string[] = [];
-  const reads = { count: 0, hold: null as Promise<void> | null };
-  const db = Object.create(folder.db) as Database;
-  db.get = async <Row>(statement: Statement<Row>, seen?: Seen) => {
-    reads.count += 1;
-    const row = await folder.db.get(statement, seen);
-    if (reads.hold !== null) await reads.hold;
-    return row;
-  };
-  db.listen = (channel, fn) => folder.db.listen(channel, fn);
-  const catalog = await openScriptCatalog({
-    db,
-    forget: (programId) => void forgotten.push(programId),
-    ceilings: options.ceilings ?? LIMIT_CEILINGS,
-    ...(options.cacheBytesMax === undefined ? {} : { cacheBytesMax: options.cacheBytesMax }),
-  });
-  /** Saves as the service does: row, version and notice in one transaction. */
-  const save = (over: Partial<Script & ScriptVersion>): Promise<void> =>
-    folder.db.tx(async (tx) => {
-      const { script, version } = scriptOf(over);
-      if (over.active_version !== undefined) await insertVersion(tx, version);
-      await updateScript(tx, script);
-      await folder.db.notify(tx, scriptsChannel, script.id);
-    });
-  return {
-    catalog,
-    db: folder.db,
-    reads,
-    forgotten,
-    save,
-    [Symbol.asyncDispose]: async () => {
-      catalog.close();
-      await folder[Symbol.asyncDispose]();
-    },
-  };
-}
 
 const codeOf = (promise: Promise<unknown>): Promise<unknown> =>
   promise.then(
@@ -56,7 +14,7 @@ const codeOf = (promise: Promise<unknown>): Promise<unknown> =>
 
 describe("a script", () => {
   test("is read once, with one statement, and then known without waiting", async () => {
-    await using bundle = await setup();
+    await using bundle = await openCatalog();
     expect(bundle.catalog.cached("script-1")).toBeUndefined();
     const script = await bundle.catalog.get("script-1");
     expect(bundle.reads.count).toBe(1);
@@ -81,7 +39,7 @@ describe("a script", () => {
   });
 
   test("is read once for many who ask at the same time", async () => {
-    await using bundle = await setup();
+    await using bundle = await openCatalog();
     const all = await Promise.all(Array.from({ length: 20 }, () => bundle.catalog.get("script-1")));
     expect(new Set(all).size).toBe(1);
     expect(bundle.reads.count).toBe(1);
@@ -89,7 +47,7 @@ describe("a script", () => {
 
   test("has its author's limits, the defaults, and never more than the ceilings", async () => {
     const ceilings = { ...LIMIT_CEILINGS, timeout_ms: 5_000, cpu_ms: 800 };
-    await using bundle = await setup({ ceilings });
+    await using bundle = await openCatalog({ ceilings });
     await bundle.save({ limits: { cpu_ms: 900, memory_mb: 48 } });
     expect((await bundle.catalog.get("script-1")).limits).toEqual({
       ...LIMIT_DEFAULTS,
@@ -100,7 +58,7 @@ describe("a script", () => {
   });
 
   test("that does not exist is not found, every time", async () => {
-    await using bundle = await setup();
+    await using bundle = await openCatalog();
     for (const id of ["nothing", "__proto__", "", "script-1\0"]) {
       expect(await codeOf(bundle.catalog.get(id))).toBe("not_found");
       expect(bundle.catalog.cached(id)).toBeUndefined();
@@ -108,7 +66,7 @@ describe("a script", () => {
   });
 
   test("its name cannot break out of ctx, nor become a prototype", async () => {
-    await using bundle = await setup();
+    await using bundle = await openCatalog();
     await bundle.save({ name: '__proto__","appId":"other' });
     const script = await bundle.catalog.get("script-1");
     expect(JSON.parse(`{${script.ctx_json}}`)).toEqual({
@@ -125,7 +83,7 @@ describe("a script", () => {
 
 describe("a change", () => {
   test("is seen by the next execution, under another program id, and the old image goes", async () => {
-    await using bundle = await setup();
+    await using bundle = await openCatalog();
     const old = await bundle.catalog.get("script-1");
     await bundle.save({ active_version: 2, code: "export default () => 2" });
     expect(bundle.catalog.cached("script-1")).toBeUndefined();
@@ -137,7 +95,7 @@ describe("a change", () => {
   });
 
   test("of the name alone makes another program: stack traces show it", async () => {
-    await using bundle = await setup();
+    await using bundle = await openCatalog();
     const old = await bundle.catalog.get("script-1");
     await bundle.save({ name: "renamed" });
     const now = await bundle.catalog.get("script-1");
@@ -146,7 +104,7 @@ describe("a change", () => {
   });
 
   test("a deletion is not found at once", async () => {
-    await using bundle = await setup();
+    await using bundle = await openCatalog();
     await bundle.catalog.get("script-1");
     await bundle.db.tx(async (tx) => {
       await deleteScript(tx, "script-1");
@@ -158,7 +116,7 @@ describe("a change", () => {
   });
 
   test("overtakes a read that began before it: the stale script never enters the cache", async () => {
-    await using bundle = await setup();
+    await using bundle = await openCatalog();
     let release = (): void => {};
     bundle.reads.hold = new Promise((resolve) => {
       release = resolve;
@@ -177,7 +135,7 @@ describe("a change", () => {
   });
 
   test("rolled back changes nothing", async () => {
-    await using bundle = await setup();
+    await using bundle = await openCatalog();
     await bundle.catalog.get("script-1");
     const failed = bundle.db.tx(async (tx) => {
       await bundle.db.notify(tx, scriptsChannel, "script-1");
@@ -189,7 +147,7 @@ describe("a change", () => {
   });
 
   test("of everything drops everything", async () => {
-    await using bundle = await setup();
+    await using bundle = await openCatalog();
     await bundle.catalog.get("script-1");
     await bundle.catalog.get("script-2");
     await bundle.db.tx((tx) => bundle.db.notify(tx, scriptsChannel, "*"));
@@ -199,7 +157,7 @@ describe("a change", () => {
   });
 
   test("while saves and reads race, what is cached is never older than the last save", async () => {
-    await using bundle = await setup();
+    await using bundle = await openCatalog();
     for (let version = 2; version <= 30; version += 1) {
       const reads = [bundle.catalog.get("script-1"), bundle.catalog.get("script-1")];
       await Promise.all([bundle.save({ active_version: version }), ...reads]);
@@ -212,7 +170,7 @@ describe("a change", () => {
 
 describe("the cache", () => {
   test("is bounded in bytes; what fell out is read again", async () => {
-    await using bundle = await setup({ cacheBytesMax: 60_000 });
+    await using bundle = await openCatalog({ cacheBytesMax: 60_000 });
     await bundle.save({ active_version: 2, code: `//${"x".repeat(20_000)}` });
     await bundle.catalog.get("script-1");
     await bundle.save({
@@ -227,14 +185,14 @@ describe("the cache", () => {
   });
 
   test("a script larger than all of it still runs", async () => {
-    await using bundle = await setup({ cacheBytesMax: 5_000 });
+    await using bundle = await openCatalog({ cacheBytesMax: 5_000 });
     await bundle.save({ active_version: 2, code: `//${"x".repeat(20_000)}` });
     expect((await bundle.catalog.get("script-1")).version).toBe(2);
     expect((await bundle.catalog.get("script-1")).version).toBe(2);
   });
 
   test("notes what commit it may have seen, so that no answer runs ahead of the save", async () => {
-    await using bundle = await setup();
+    await using bundle = await openCatalog();
     const before = (await bundle.catalog.get("script-1")).seen_seq;
     await bundle.save({ active_version: 2 });
     expect((await bundle.catalog.get("script-1")).seen_seq).toBeGreaterThan(before);

@@ -604,7 +604,10 @@ describe("children", () => {
       command: ["/nonexistent/picloud"],
       timings: { backoffMsMin: 5 },
     });
+    expect(pool.stats()).toMatchObject({ children: 0, starting: 1 });
     await expect(pool.ready()).rejects.toMatchObject({ code: "unavailable" });
+    await until("nothing starts any more", () => pool.stats().starting === 0);
+    expect(pool.stats().children).toBe(0);
   }, 10_000);
 
   test("that never say ready are killed at their deadline", async () => {

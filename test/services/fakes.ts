@@ -51,8 +51,13 @@ export class FakeCompiler implements Compiler {
       const column = (lines[broken] as string).indexOf("syntax error") + 1;
       return { ok: false, problems: [{ message: "Unexpected error", line: broken + 1, column }] };
     }
-    const imports = lines.flatMap((line) => /^\/\/ import (.+)$/.exec(line)?.[1] ?? []).sort();
-    return { ok: true, code: `/* js */${request.source}`, source_map: "{}", imports, warnings: [] };
+    const import_sites = lines.flatMap((line, index) => {
+      const specifier = /^\/\/ import (.+)$/.exec(line)?.[1];
+      return specifier === undefined ? [] : [{ specifier, line: index + 1, column: 1 }];
+    });
+    const imports = import_sites.map(({ specifier }) => specifier).sort();
+    const code = `/* js */${request.source}`;
+    return { ok: true, code, source_map: "{}", imports, import_sites, warnings: [] };
   }
 
   stop(): Promise<void> {

@@ -1,9 +1,26 @@
 import { describe, expect, test } from "bun:test";
 import { newId } from "../../src/base/ids.ts";
+import { silentLogger } from "../../src/base/log.ts";
+import { PicError } from "../../src/domain/errors.ts";
 import type { Route } from "../../src/domain/routes.ts";
+import { LiveRoutes } from "../../src/services/live-routes.ts";
+import { Routes } from "../../src/services/routes.ts";
+import type { Database, Tx } from "../../src/storage/port.ts";
 import { insertRoute } from "../../src/storage/routes.ts";
 import { setSetting } from "../../src/storage/settings.ts";
+import { sql } from "../../src/storage/sql.ts";
 import { codeOf, owner, setup, startServices } from "./fakes.ts";
+
+/** A transaction whose functions may be taken out of it. */
+function bound(tx: Tx): Tx {
+  return {
+    all: (statement, seen) => tx.all(statement, seen),
+    get: (statement, seen) => tx.get(statement, seen),
+    run: (statement) => tx.run(statement),
+    afterCommit: (fn) => tx.afterCommit(fn),
+    lock: (name) => tx.lock(name),
+  };
+}
 
 async function ready() {
   const t = await setup();
@@ -130,6 +147,88 @@ describe("the table", () => {
     while (t.routes.table().size !== 2 && Date.now() < deadline) await Bun.sleep(5);
     expect(t.routes.table().match("GET", "pi", "/b").kind).toBe("match");
     expect(t.routes.table().size).toBe(2);
+  });
+
+  /** As another process commits, whose message never arrives. */
+  async function addUnheard(t: Awaited<ReturnType<typeof ready>>): Promise<void> {
+    const { route } = await t.routes.create(t.actor, t.script.id, { path: "/heard" });
+    await t.db.tx(async (tx) => {
+      await insertRoute(tx, { ...route, id: newId(), path: "/unheard" });
+      await setSetting(tx, "routes_revision", "1000");
+    });
+  }
+
+  async function sizeOf(table: () => { size: number }, wanted: number): Promise<void> {
+    const deadline = Date.now() + 2_000;
+    while (table().size !== wanted && Date.now() < deadline) await Bun.sleep(1);
+    expect(table().size).toBe(wanted);
+  }
+
+  test("is read anew when messages may have been missed", async () => {
+    await using t = await ready();
+    await addUnheard(t);
+    expect(t.routes.table().size).toBe(1);
+    await t.db.tx((tx) => t.db.notify(tx, "routes", "*"));
+    await sizeOf(() => t.routes.table(), 2);
+  });
+
+  test("is read anew until that succeeds", async () => {
+    await using t = await ready();
+    await addUnheard(t);
+    let failures = 0;
+    const retries: (() => void)[] = [];
+    const get: Database["get"] = (statement, seen) => {
+      if (failures === 0) return t.db.get(statement, seen);
+      failures -= 1;
+      return Promise.reject(new PicError("unavailable", "The database is away"));
+    };
+    const db = new Proxy(t.db, {
+      get: (target, name) => {
+        const member = name === "get" ? get : Reflect.get(target, name, target);
+        return typeof member === "function" ? member.bind(target) : member;
+      },
+    });
+    const startTimer = (fn: () => void) => {
+      retries.push(fn);
+      return () => {};
+    };
+    const live = new LiveRoutes({ db, log: silentLogger, startTimer });
+    const stop = await live.start();
+    await t.db.tx(async (tx) => {
+      await tx.run(sql`delete from routes`);
+      await setSetting(tx, "routes_revision", "1001");
+    });
+    failures = 2;
+    await t.db.tx((tx) => t.db.notify(tx, "routes", "*"));
+    for (let round = 1; round <= 2; round += 1) {
+      while (retries.length < round) await Bun.sleep(1);
+      expect(live.table().size).toBe(2);
+      retries[round - 1]?.();
+    }
+    await sizeOf(() => live.table(), 0);
+    expect(retries).toHaveLength(2);
+    stop();
+  });
+
+  test("shows a write whose answer was lost after its commit", async () => {
+    await using t = await ready();
+    const db = new Proxy(t.db, {
+      get: (target, name) => {
+        const member = name === "tx" ? lostAnswer : Reflect.get(target, name, target);
+        return typeof member === "function" ? member.bind(target) : member;
+      },
+    });
+    /** Commits, tells nobody, and does not know it. */
+    const lostAnswer: Database["tx"] = async (fn, options) => {
+      await t.db.tx((tx) => fn({ ...bound(tx), afterCommit: () => {} }), options);
+      throw new PicError("unavailable", "The connection was lost");
+    };
+    const live = new LiveRoutes({ db, log: silentLogger });
+    const stop = await live.start();
+    const routes = new Routes({ db, clock: t.storedClock, newId, live });
+    expect(await codeOf(routes.create(t.actor, t.script.id, { path: "/a" }))).toBe("unavailable");
+    await sizeOf(() => live.table(), 1);
+    stop();
   });
 
   test("leaves out a stored route that is not understood", async () => {

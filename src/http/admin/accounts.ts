@@ -29,6 +29,7 @@ export function accountEndpoints({ accounts, publicBaseUrl }: AccountEndpointsOp
     );
   return [
     anonymousEndpoint({
+      operation: "auth.login",
       method: "POST",
       path: "/auth/login",
       summary: "Open a session",
@@ -39,6 +40,7 @@ export function accountEndpoints({ accounts, publicBaseUrl }: AccountEndpointsOp
         loggedIn(await accounts.login({ ...body, address: remote_address }), listener),
     }),
     anonymousEndpoint({
+      operation: "auth.setup",
       method: "POST",
       path: "/auth/setup",
       summary: "Make the first account with the token of the setup link, and open a session",
@@ -48,6 +50,7 @@ export function accountEndpoints({ accounts, publicBaseUrl }: AccountEndpointsOp
       handle: async ({ body, listener }) => loggedIn(await accounts.setup(body), listener),
     }),
     endpoint({
+      operation: "auth.logout",
       method: "POST",
       path: "/auth/logout",
       summary: "End this session",
@@ -61,6 +64,7 @@ export function accountEndpoints({ accounts, publicBaseUrl }: AccountEndpointsOp
       },
     }),
     endpoint({
+      operation: "auth.me",
       method: "GET",
       path: "/auth/me",
       summary: "The account of this session",

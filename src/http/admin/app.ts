@@ -17,8 +17,9 @@ import { problemResponse } from "../errors.ts";
 import { accountEndpoints } from "./accounts.ts";
 import { appEndpoints } from "./apps.ts";
 import { authenticate } from "./authentication.ts";
-import type { Endpoint, Listener, Reply } from "./endpoint.ts";
+import { type Endpoint, errorsOf, type Listener, type Reply } from "./endpoint.ts";
 import { executionEndpoints } from "./executions.ts";
+import { documentAnswer, isDocumentPath } from "./openapi-page.ts";
 import { adminPage } from "./pages.ts";
 import { routeEndpoints } from "./routes.ts";
 import { scriptEndpoints } from "./scripts.ts";
@@ -35,7 +36,7 @@ export interface AdminAppOptions {
   log: Logger;
   newId: () => string;
   publicBaseUrl: string | null;
-  /** For tests: an answer that does not fit its schema is an error. */
+  /** For tests: an answer, or an error, that was not declared is a defect. */
   checkOutputs?: boolean;
 }
 
@@ -83,8 +84,9 @@ export async function createAdminApp(options: AdminAppOptions): Promise<AdminApp
       try {
         const inner = withAnyOrigin(request);
         infos.set(inner, info);
-        const page = await adminPage(inner, info, options);
-        const response = page ?? (await elysia.handle(inner));
+        const response = isDocumentPath(new URL(inner.url).pathname)
+          ? await documentAnswer(inner, info, options)
+          : ((await adminPage(inner, info, options)) ?? (await elysia.handle(inner)));
         await options.settled();
         return request.method === "HEAD" ? withoutBody(response) : response;
       } catch (error) {
@@ -120,7 +122,12 @@ async function run(declared: Endpoint, call: RoutedCall): Promise<Response> {
     if (call.options.checkOutputs === true) assertOutput(declared, reply);
     return toResponse(reply);
   } catch (error) {
-    return failed(error, call.info, call.options);
+    const isDeclared = !(error instanceof PicError) || errorsOf(declared).has(error.code);
+    const found =
+      call.options.checkOutputs === true && !isDeclared
+        ? new Error(`${declared.operation} fails with what it does not declare`, { cause: error })
+        : error;
+    return failed(found, call.info, call.options);
   }
 }
 
@@ -160,6 +167,9 @@ function toResponse(reply: Reply<unknown>): Response {
 
 function assertOutput(declared: Endpoint, reply: Reply<unknown>): void {
   const expected = declared.output;
+  if (reply.status !== declared.status) {
+    throw new Error(`${declared.operation} answers ${reply.status}, not ${declared.status}`);
+  }
   const out = expected === null ? null : expected(reply.body);
   // A schema hands a fitting value back as it is: there are no morphs.
   if (expected === null ? reply.body === undefined : out === reply.body) return;

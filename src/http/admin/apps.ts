@@ -9,12 +9,14 @@ import { isoTime } from "./times.ts";
 export function appEndpoints(apps: Apps): Endpoint[] {
   return [
     endpoint({
+      operation: "apps.create",
       method: "POST",
       path: "/apps",
       summary: "Make an app",
       action: "app.write",
       input: { body: appInput },
       output: app,
+      status: 201,
       errors: ["conflict"],
       handle: async ({ body }) => {
         const made = await apps.create(body);
@@ -22,6 +24,7 @@ export function appEndpoints(apps: Apps): Endpoint[] {
       },
     }),
     endpoint({
+      operation: "apps.list",
       method: "GET",
       path: "/apps",
       summary: "All apps, by slug",
@@ -35,6 +38,7 @@ export function appEndpoints(apps: Apps): Endpoint[] {
       },
     }),
     endpoint({
+      operation: "apps.get",
       method: "GET",
       path: "/apps/:app",
       summary: "One app, by id or slug",
@@ -44,6 +48,7 @@ export function appEndpoints(apps: Apps): Endpoint[] {
       handle: async ({ params }) => ok(toApp(await apps.get(params.app as string))),
     }),
     endpoint({
+      operation: "apps.delete",
       method: "DELETE",
       path: "/apps/:app",
       summary: "Delete an app; with force=true also one that is not empty",

@@ -38,6 +38,8 @@ export interface Reply<Output> {
 }
 
 interface Declaration<Body, Query, Output> {
+  /** The stable name of the call, `noun.verb`: the operationId of the document. */
+  operation: string;
   method: Method;
   /** Below /api/v1/admin; `:name` stands for a segment. */
   path: string;
@@ -45,12 +47,15 @@ interface Declaration<Body, Query, Output> {
   input?: { body?: Schema<Body>; query?: Schema<Query> };
   /** Absent: 204. */
   output?: Schema<Output>;
+  /** What the answer says when something new was made; absent: 200. */
+  status?: 201;
   /** What it can fail with besides what any call can. */
   errors: readonly ErrorCode[];
 }
 
 /** A declared call without its types, as the app registers it. */
 export interface Endpoint {
+  operation: string;
   method: Method;
   path: string;
   summary: string;
@@ -59,6 +64,8 @@ export interface Endpoint {
   body: Schema<unknown> | null;
   query: Schema<unknown> | null;
   output: Schema<unknown> | null;
+  /** Of the answer to a call that succeeds. */
+  status: 200 | 201 | 204;
   errors: readonly ErrorCode[];
   /** Reads and checks the input, then runs the handler. Throws PicError. */
   run: (request: Request, caller: Caller) => Promise<Reply<unknown>>;
@@ -108,6 +115,21 @@ export function none(headers?: Record<string, string>): Reply<undefined> {
   return headers === undefined ? { status: 204 } : { status: 204, headers };
 }
 
+/** All that a call can fail with: what any call can, and what it declares. */
+export function errorsOf(declared: Endpoint): ReadonlySet<ErrorCode> {
+  const { action, body, path, errors } = declared;
+  return new Set<ErrorCode>([
+    "malformed_request",
+    "invalid",
+    "unavailable",
+    "internal",
+    ...(action === null ? [] : (["unauthenticated", "forbidden"] as const)),
+    ...(path.includes(":") ? (["not_found"] as const) : []),
+    ...(body === null ? [] : (["body_too_large", "unsupported_media_type"] as const)),
+    ...errors,
+  ]);
+}
+
 function erase<Body, Query, Output>(
   declaration: Declaration<Body, Query, Output>,
   action: Action | null,
@@ -117,6 +139,7 @@ function erase<Body, Query, Output>(
   const query = declaration.input?.query ?? null;
   const bytesMax = action === null ? anonymousBodyBytesMax : adminBodyBytesMax;
   return {
+    operation: declaration.operation,
     method: declaration.method,
     path: declaration.path,
     summary: declaration.summary,
@@ -124,6 +147,7 @@ function erase<Body, Query, Output>(
     body,
     query,
     output: declaration.output ?? null,
+    status: declaration.output === undefined ? 204 : (declaration.status ?? 200),
     errors: declaration.errors,
     run: async (request, caller) => {
       const given = readQuery(request.url);

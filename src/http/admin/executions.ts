@@ -9,6 +9,7 @@ import { isoTime } from "./times.ts";
 export function executionEndpoints(executions: Executions): Endpoint[] {
   return [
     endpoint({
+      operation: "scripts.logs",
       method: "GET",
       path: "/scripts/:id/logs",
       summary: "What happened when a script ran, newest first",
@@ -22,6 +23,7 @@ export function executionEndpoints(executions: Executions): Endpoint[] {
       },
     }),
     endpoint({
+      operation: "executions.get",
       method: "GET",
       path: "/executions/:id",
       summary: "One execution",

@@ -154,6 +154,7 @@ function homePage(api: string, username: string | null): string {
     "PiCloud is running",
     `${greeting}<p>Scripts are made over the API. Log in for a token, which all other calls take as ` +
       `<code>Authorization: Bearer</code>:</p><pre>${escapeHtml(login)}</pre>` +
+      '<p><a href="/admin/api/">All calls, with examples and a form for each</a></p>' +
       "<p>A forgotten password is replaced on the machine itself, while the server is stopped: " +
       "<code>picloud admin reset-password</code>.</p>",
   );

@@ -23,12 +23,14 @@ export function routeEndpoints(routes: Routes): Endpoint[] {
 function ofScript(routes: Routes): Endpoint[] {
   return [
     endpoint({
+      operation: "routes.create",
       method: "POST",
       path: "/scripts/:id/routes",
       summary: "Route requests to a script; kinds are detected when absent",
       action: "route.write",
       input: { body: routeInput },
       output: createdRoute,
+      status: 201,
       errors: ["not_found", "route_conflict"],
       handle: async ({ actor, params, body }) => {
         const made = await routes
@@ -43,6 +45,7 @@ function ofScript(routes: Routes): Endpoint[] {
       },
     }),
     endpoint({
+      operation: "routes.list",
       method: "GET",
       path: "/scripts/:id/routes",
       summary: "The routes of a script, oldest first",
@@ -61,6 +64,7 @@ function ofScript(routes: Routes): Endpoint[] {
 function single(routes: Routes): Endpoint[] {
   return [
     endpoint({
+      operation: "routes.get",
       method: "GET",
       path: "/routes/:id",
       summary: "One route",
@@ -70,6 +74,7 @@ function single(routes: Routes): Endpoint[] {
       handle: async ({ params }) => ok(toRoute(await routes.get(params.id as string))),
     }),
     endpoint({
+      operation: "routes.delete",
       method: "DELETE",
       path: "/routes/:id",
       summary: "Delete a route",
@@ -86,6 +91,7 @@ function single(routes: Routes): Endpoint[] {
 function questions(routes: Routes): Endpoint[] {
   return [
     endpoint({
+      operation: "routes.check",
       method: "POST",
       path: "/routes/check",
       summary: "Whether a route could be made, and which one stands against it",
@@ -106,6 +112,7 @@ function questions(routes: Routes): Endpoint[] {
       },
     }),
     endpoint({
+      operation: "routes.match",
       method: "POST",
       path: "/routes/match",
       summary: "Which route a request would take",

@@ -1,5 +1,6 @@
 /** `scripts`, their versions and rollback. */
 import { PicError } from "../../domain/errors.ts";
+import { importersShownMax } from "../../domain/limits.ts";
 import type { ScriptVersion } from "../../domain/scripts.ts";
 import { pageQuery } from "../../schema/pages.ts";
 import {
@@ -10,6 +11,7 @@ import {
   scriptPage,
   scriptPatch,
   scriptQuery,
+  scriptRefs,
   version,
   versionPage,
   type WireScriptSummary,
@@ -20,21 +22,29 @@ import type { SavedScript, Scripts, ScriptView, WholeScript } from "../../servic
 import { created, type Endpoint, endpoint, none, ok } from "./endpoint.ts";
 import { isoTime } from "./times.ts";
 
-const saveErrors = ["not_found", "invalid_source", "limit_above_ceiling", "conflict"] as const;
+const saveErrors = [
+  "not_found",
+  "invalid_source",
+  "limit_above_ceiling",
+  "conflict",
+  "timeout",
+] as const;
 
 export function scriptEndpoints(scripts: Scripts): Endpoint[] {
-  return [...collection(scripts), ...single(scripts), ...versions(scripts)];
+  return [...collection(scripts), ...single(scripts), ...versions(scripts), ...imports(scripts)];
 }
 
 function collection(scripts: Scripts): Endpoint[] {
   return [
     endpoint({
+      operation: "scripts.create",
       method: "POST",
       path: "/scripts",
       summary: "Make a script; its source is compiled and becomes version 1",
       action: "script.write",
       input: { body: scriptInput },
       output: savedScript,
+      status: 201,
       errors: saveErrors,
       handle: async ({ actor, body }) => {
         const saved = await scripts.create(actor, body);
@@ -42,6 +52,7 @@ function collection(scripts: Scripts): Endpoint[] {
       },
     }),
     endpoint({
+      operation: "scripts.list",
       method: "GET",
       path: "/scripts",
       summary:
@@ -62,6 +73,7 @@ function collection(scripts: Scripts): Endpoint[] {
 function single(scripts: Scripts): Endpoint[] {
   return [
     endpoint({
+      operation: "scripts.get",
       method: "GET",
       path: "/scripts/:id",
       summary: "One script, with the source of its active version",
@@ -71,9 +83,10 @@ function single(scripts: Scripts): Endpoint[] {
       handle: async ({ params }) => ok(toWhole(await scripts.get(params.id as string))),
     }),
     endpoint({
+      operation: "scripts.update",
       method: "PATCH",
       path: "/scripts/:id",
-      summary: "Change what is given; a source that differs becomes a new version",
+      summary: "Change what is given; a source or a kind that differs becomes a new version",
       action: "script.write",
       input: { body: scriptPatch },
       output: savedScript,
@@ -82,11 +95,12 @@ function single(scripts: Scripts): Endpoint[] {
         ok(toSaved(await scripts.update(actor, params.id as string, body))),
     }),
     endpoint({
+      operation: "scripts.delete",
       method: "DELETE",
       path: "/scripts/:id",
-      summary: "Delete a script with its versions and routes",
+      summary: "Delete a script with its versions and routes; a module that is imported stays",
       action: "script.write",
-      errors: ["not_found"],
+      errors: ["not_found", "conflict"],
       handle: async ({ params }) => {
         await scripts.delete(params.id as string);
         return none();
@@ -98,6 +112,7 @@ function single(scripts: Scripts): Endpoint[] {
 function versions(scripts: Scripts): Endpoint[] {
   return [
     endpoint({
+      operation: "scripts.versions",
       method: "GET",
       path: "/scripts/:id/versions",
       summary: "All versions, newest first",
@@ -111,6 +126,7 @@ function versions(scripts: Scripts): Endpoint[] {
       },
     }),
     endpoint({
+      operation: "scripts.version",
       method: "GET",
       path: "/scripts/:id/versions/:number",
       summary: "One version, with its source",
@@ -123,15 +139,41 @@ function versions(scripts: Scripts): Endpoint[] {
       },
     }),
     endpoint({
+      operation: "scripts.rollback",
       method: "POST",
       path: "/scripts/:id/rollback",
       summary: "Copy an old version to a new one, which becomes active",
       action: "script.write",
       input: { body: rollbackInput },
       output: savedScript,
-      errors: ["not_found", "version_conflict"],
+      errors: ["not_found", "invalid_source", "conflict", "version_conflict", "timeout"],
       handle: async ({ actor, params, body }) =>
         ok(toSaved(await scripts.rollback(actor, params.id as string, body))),
+    }),
+  ];
+}
+
+function imports(scripts: Scripts): Endpoint[] {
+  return [
+    endpoint({
+      operation: "scripts.imports",
+      method: "GET",
+      path: "/scripts/:id/imports",
+      summary: "The modules that a script imports, by name; what does not exist is not among them",
+      action: "script.read",
+      output: scriptRefs,
+      errors: ["not_found"],
+      handle: async ({ params }) => ok({ items: await scripts.imports(params.id as string) }),
+    }),
+    endpoint({
+      operation: "scripts.imported_by",
+      method: "GET",
+      path: "/scripts/:id/imported-by",
+      summary: `The scripts that import a module, by name, at most ${importersShownMax}`,
+      action: "script.read",
+      output: scriptRefs,
+      errors: ["not_found"],
+      handle: async ({ params }) => ok({ items: await scripts.importedBy(params.id as string) }),
     }),
   ];
 }

@@ -67,7 +67,9 @@ describe("scripts", () => {
       created_at: "2030-01-01T00:00:00.000Z",
       updated_at: "2030-01-01T00:00:00.000Z",
       source: "// import labels",
-      warnings: [{ path: "source", message: expect.stringContaining("labels") }],
+      warnings: [
+        { path: "source", message: expect.stringContaining("labels"), line: 1, column: 1 },
+      ],
     });
     const edited = await t.client.scripts.update(made.id, { source: "two", if_version: 1 });
     expect(edited).toMatchObject({ active_version: { number: 2 }, source: "two", warnings: [] });

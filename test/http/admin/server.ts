@@ -2,8 +2,10 @@
 import { newId } from "../../../src/base/ids.ts";
 import { type Logger, silentLogger } from "../../../src/base/log.ts";
 import { PicClient } from "../../../src/client.ts";
+import type { ErrorCode } from "../../../src/domain/errors.ts";
 import { createAdminApp } from "../../../src/http/admin/app.ts";
 import type { Listener } from "../../../src/http/admin/endpoint.ts";
+import { problemSchemas } from "../../../src/http/admin/openapi-problems.ts";
 import { settled } from "../../../src/services/durability.ts";
 import { firstAccount, setup } from "../../services/fakes.ts";
 
@@ -87,10 +89,15 @@ export async function ask(
   });
   const answer = await response.text();
   const isJson = answer !== "" && response.headers.get("content-type")?.includes("json") === true;
-  return {
-    status: response.status,
-    headers: response.headers,
-    text: answer,
-    json: isJson ? JSON.parse(answer) : null,
-  };
+  const json = isJson ? JSON.parse(answer) : null;
+  if (response.headers.get("content-type") === "application/problem+json") checkProblem(json);
+  return { status: response.status, headers: response.headers, text: answer, json };
+}
+
+/** Every failure is as the API's document says it. 405 is no answer of a call. */
+function checkProblem(json: { code: ErrorCode }): void {
+  if (json.code === "method_not_allowed") return;
+  for (const { schema } of problemSchemas([json.code])) {
+    if (schema(json) !== json) throw new Error(`not what the document says: ${schema(json)}`);
+  }
 }

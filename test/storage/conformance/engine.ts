@@ -68,6 +68,7 @@ export function version(script_id: string, number = 1): ScriptVersion {
     code: `code ${number}`,
     source_map: "{}",
     imports: ["picloud"],
+    shape_rule: 0,
     created_at: 3_000 + number,
     created_by: null,
   };

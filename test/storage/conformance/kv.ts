@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { insertApp } from "../../../src/storage/apps.ts";
-import { deleteKv, getKv, listKv, prefixEnd, setKv } from "../../../src/storage/kv.ts";
+import { deleteKv, getKv, listKv, prefixEnd, replaceKv, setKv } from "../../../src/storage/kv.ts";
 import type { Database } from "../../../src/storage/port.ts";
 import { app, codeOf, type Engine, messageOf, opener, seed } from "./engine.ts";
 
@@ -18,6 +18,26 @@ export function kvConformance(engine: Engine): void {
     expect(await db.tx((tx) => deleteKv(tx, app.id, "c", "k"))).toBe(true);
     expect(await db.tx((tx) => deleteKv(tx, app.id, "c", "k"))).toBe(false);
     expect(await set("3")).toBe(1);
+  });
+
+  test("a value is replaced only while it is the one that was read", async () => {
+    const { db } = await open();
+    await seed(db);
+    const replace = (old_json: string | null, value_json: string) =>
+      db.tx((tx) => replaceKv(tx, app.id, "c", "k", { old_json, value_json, now: 5 }));
+    expect(await replace("1", "2")).toBe(false);
+    expect(await replace(null, "1")).toBe(true);
+    expect(await replace(null, "7")).toBe(false);
+    expect(await replace("2", "7")).toBe(false);
+    expect(await replace("1", "2")).toBe(true);
+    expect(await getKv(db, app.id, "c", "k")).toEqual({ value: "2", version: 2 });
+    expect(
+      await codeOf(
+        db.tx((tx) =>
+          replaceKv(tx, "app-9", "c", "k", { old_json: null, value_json: "1", now: 5 }),
+        ),
+      ),
+    ).toBe("conflict");
   });
 
   test("apps and collections are apart, and an unknown app has none", async () => {

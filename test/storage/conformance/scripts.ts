@@ -11,7 +11,7 @@ import {
 import { getKv, setKv } from "../../../src/storage/kv.ts";
 import {
   deleteScript,
-  getRunnable,
+  getProgram,
   getScript,
   getScriptByName,
   getVersion,
@@ -106,8 +106,14 @@ function scriptTests(open: Open): void {
     expect(await getScript(db, "s1")).toEqual(one);
     expect(await getScriptByName(db, app.id, one.name)).toEqual(one);
     expect(await getScriptByName(db, "app-2", one.name)).toBeNull();
-    expect(await getRunnable(db, "s1")).toEqual({ script: one, code: "code 1" });
-    expect(await getRunnable(db, "s2")).toBeNull();
+    expect(await getProgram(db, "s1")).toEqual({
+      script: one,
+      code: "code 1",
+      imports: ["picloud"],
+      code_bytes: 6,
+      modules: [],
+    });
+    expect(await getProgram(db, "s2")).toBeNull();
   });
 
   test("a script is changed and deleted; its active version must exist", async () => {
@@ -119,7 +125,7 @@ function scriptTests(open: Open): void {
       expect(await updateScript(tx, changed)).toBe(true);
       await insertVersion(tx, version("s1", 2));
     });
-    expect(await getRunnable(db, "s1")).toEqual({ script: changed, code: "code 2" });
+    expect(await getProgram(db, "s1")).toMatchObject({ script: changed, code: "code 2" });
     expect(await db.tx((tx) => updateScript(tx, script("s2")))).toBe(false);
     expect(await db.tx((tx) => deleteScript(tx, "s1"))).toBe(true);
     expect(await db.tx((tx) => deleteScript(tx, "s1"))).toBe(false);
@@ -225,7 +231,7 @@ function versionTests(open: Open): void {
       await insertScript(tx, script("s1"));
       await insertVersion(tx, { ...version("s1"), code: "new" });
     });
-    expect((await getRunnable(db, "s1"))?.code).toBe("new");
+    expect((await getProgram(db, "s1"))?.code).toBe("new");
     expect(await getVersion(db, "s2", 1)).not.toBeNull();
   });
 }

@@ -2,6 +2,7 @@ import { describe } from "bun:test";
 import { accountConformance } from "./accounts.ts";
 import type { Engine } from "./engine.ts";
 import { executionConformance } from "./executions.ts";
+import { importConformance } from "./imports.ts";
 import { kvConformance } from "./kv.ts";
 import { routeConformance } from "./routes.ts";
 import { scriptConformance } from "./scripts.ts";
@@ -13,6 +14,7 @@ export function conformance(engine: Engine): void {
   describe(`${engine.name}: transactions`, () => transactionConformance(engine));
   describe(`${engine.name}: values`, () => valueConformance(engine));
   describe(`${engine.name}: apps, scripts and versions`, () => scriptConformance(engine));
+  describe(`${engine.name}: imports and programs`, () => importConformance(engine));
   describe(`${engine.name}: routes`, () => routeConformance(engine));
   describe(`${engine.name}: accounts, sessions and settings`, () => accountConformance(engine));
   describe(`${engine.name}: key-value data`, () => kvConformance(engine));

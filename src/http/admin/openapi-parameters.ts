@@ -1,0 +1,97 @@
+/**
+ * What stands in a path or a query, for the API's document. The query schemas see text, because a
+ * query is text; here a number is called a number. Loaded with the document alone.
+ */
+import { listLimitDefault, listLimitMax } from "../../domain/limits.ts";
+import type { Schema } from "../../schema/arktype.ts";
+import { exampleIds } from "./openapi-schemas.ts";
+
+interface Parameter {
+  name: string;
+  in: "path" | "query";
+  required: boolean;
+  description: string;
+  schema: object;
+  example?: string | number;
+}
+
+type QueryText = Pick<Parameter, "description"> & { schema?: object };
+
+/** What a path's parameters mean; `:id` is of the noun before it. */
+const PATH_TEXTS: Readonly<Record<string, Pick<Parameter, "description" | "schema" | "example">>> =
+  {
+    app: { description: "Id or slug of the app", schema: { type: "string" }, example: "default" },
+    number: {
+      description: "Number of the version",
+      schema: { type: "integer", minimum: 1 },
+      example: 1,
+    },
+    scripts: id("script", exampleIds.script),
+    routes: id("route", exampleIds.route),
+    executions: id("execution", exampleIds.execution),
+  };
+
+/** What a query's members mean. A schema here stands for that of the declaration. */
+const QUERY_TEXTS: Readonly<Record<string, QueryText>> = {
+  limit: {
+    description: "How many items a page has at most",
+    schema: { type: "integer", minimum: 1, maximum: listLimitMax, default: listLimitDefault },
+  },
+  cursor: { description: "`next_cursor` of the page before; absent for the first one" },
+  app: { description: "Only of this app: its id or slug" },
+  kind: { description: "Only of this kind" },
+  q: { description: "Only with this text in name or description" },
+  force: { description: "`true` deletes the app together with what is in it" },
+};
+
+/** Those that every list has; they stand among the components. */
+const SHARED = new Set(["limit", "cursor"]);
+
+/** The parameters of `/scripts/:id/versions/:number`, in their order. */
+export function pathParameters(path: string): Parameter[] {
+  const segments = path.split("/");
+  return segments.flatMap((segment, index) => {
+    if (!segment.startsWith(":")) return [];
+    const name = segment.slice(1);
+    const text = PATH_TEXTS[name === "id" ? (segments[index - 1] ?? "") : name];
+    if (text === undefined) throw new Error(`openapi-parameters.ts does not describe ${path}`);
+    return [{ name, in: "path", required: true, ...text }];
+  });
+}
+
+/** The parameters that a query schema names; those of every list by reference. */
+export function queryParameters(schema: Schema<unknown> | null): object[] {
+  return ownQueryParameters(schema).map((parameter) =>
+    SHARED.has(parameter.name) ? { $ref: `#/components/parameters/${parameter.name}` } : parameter,
+  );
+}
+
+/** The parameters of these queries that others refer to, by name. */
+export function sharedParameters(schemas: readonly (Schema<unknown> | null)[]): object {
+  const found = schemas
+    .flatMap(ownQueryParameters)
+    .filter(({ name }) => SHARED.has(name))
+    .map((parameter) => [parameter.name, parameter]);
+  return Object.fromEntries(found);
+}
+
+function ownQueryParameters(schema: Schema<unknown> | null): Parameter[] {
+  if (schema === null) return [];
+  // toJsonSchema() of an object type; members of a query are all optional.
+  const { properties = {} } = schema.toJsonSchema() as { properties?: Record<string, object> };
+  return Object.entries(properties).map(([name, declared]) => {
+    const text = QUERY_TEXTS[name];
+    if (text === undefined) throw new Error(`openapi-parameters.ts does not describe ?${name}`);
+    return {
+      name,
+      in: "query",
+      required: false,
+      description: text.description,
+      schema: text.schema ?? { type: "string", ...declared },
+    };
+  });
+}
+
+function id(noun: string, example: string): Pick<Parameter, "description" | "schema" | "example"> {
+  return { description: `Id of the ${noun}`, schema: { type: "string" }, example };
+}

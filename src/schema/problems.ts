@@ -1,0 +1,45 @@
+/**
+ * Errors on the wire (RFC 9457): one schema for each code. Only the API's document needs them; the
+ * answers themselves are made in http/errors.ts.
+ */
+import type { ErrorCode } from "../domain/errors.ts";
+import { type } from "./arktype.ts";
+import { route } from "./routes.ts";
+import { scriptRefs } from "./scripts.ts";
+
+const fieldError = type({
+  path: "string",
+  message: "string",
+  "line?": "number.integer >= 1",
+  "column?": "number.integer >= 1",
+});
+export type WireFieldError = typeof fieldError.infer;
+
+/** What a program tells a problem by: its code, which belongs to one status. */
+export function problem(code: ErrorCode, status: number) {
+  return type({
+    type: "'about:blank'",
+    title: "string",
+    status: type.unit(status),
+    detail: "string",
+    code: type.unit(code),
+    instance: "string",
+  });
+}
+
+/** The members that some codes have besides; an answer leaves away what it has nothing to say about. */
+export const problemMembers = {
+  fields: type({ "errors?": fieldError.array() }),
+  conflict: type({
+    "would_delete?": {
+      scripts: "number",
+      routes: "number",
+      kv_entries: "number",
+    },
+    "imported_by?": scriptRefs.get("items"),
+    "routes?": "number",
+  }),
+  routeConflict: type({ conflicting_route: route }),
+  versionConflict: type({ "active_version?": "number.integer >= 1" }),
+  execution: type({ "execution_id?": "string" }),
+};

@@ -1,0 +1,142 @@
+/**
+ * What scripts import, when it is saved: written with the script, in its transaction, and judged there
+ * as it then stands, so that two saves at once cannot make together what neither may make alone.
+ *
+ * Only the saved script is judged. It is in every cycle and every chain that its save can close,
+ * also when it is the module that others have named before it existed.
+ */
+import { type FieldError, PicError } from "../domain/errors.ts";
+import {
+  importersNamedMax,
+  importersShownMax,
+  programCodeBytesMax,
+  programModulesMax,
+} from "../domain/limits.ts";
+import { findGraphProblem, type ModuleGraph, moduleImports } from "../domain/modules.ts";
+import type { Script } from "../domain/scripts.ts";
+import type { ImportSite } from "../sandbox/api.ts";
+import {
+  listImporters,
+  modulesAbove,
+  replaceImports,
+  type ScriptRef,
+  scriptsNamed,
+} from "../storage/imports.ts";
+import type { Reader, Tx } from "../storage/port.ts";
+import { countRoutesOfScript } from "../storage/routes.ts";
+import { getProgram } from "../storage/scripts.ts";
+
+/** What a save changes; the SDK may be among the imports. */
+export interface ImportChange {
+  /** Those of the version that was active. */
+  before: readonly string[];
+  imports: readonly string[];
+  /** Where the source imports what; empty when it was not compiled now. */
+  sites: readonly ImportSite[];
+}
+
+/**
+ * Writes the imports of a script that is stored already, with its active version. Throws PicError
+ * `invalid_source` for a cycle, a chain of modules that is too long, and a program that is too large.
+ */
+export async function saveImports(
+  tx: Tx,
+  script: Script,
+  { before, imports, sites }: ImportChange,
+): Promise<void> {
+  const names = moduleImports(imports);
+  await replaceImports(tx, script, names, moduleImports(before));
+  if (script.kind === "endpoint" && names.length === 0) return;
+  const program = await getProgram(tx, script.id);
+  if (program === null) throw new Error("imports of a script that is not stored");
+  const { modules } = program;
+  if (script.kind === "module") {
+    const above = await modulesAbove(tx, script.id);
+    const graph: ModuleGraph = new Map(
+      [...modules, ...above].map(({ name, imports: of }) => [name, moduleImports(of)]),
+    );
+    const problem = findGraphProblem(graph, script.name);
+    if (problem !== null) {
+      throw badImports(problem.message, positionOf(sites, problem.imported));
+    }
+  }
+  const count = modules.length + (script.kind === "module" ? 1 : 0);
+  if (count > programModulesMax) {
+    throw badImports(`At most ${programModulesMax} modules may be imported in all`);
+  }
+  const bytes = modules.reduce((sum, { code_bytes }) => sum + code_bytes, program.code_bytes);
+  if (bytes <= programCodeBytesMax) return;
+  throw badImports(
+    `The compiled code of the script and its modules has ${bytes} bytes; ${programCodeBytesMax} are the most`,
+  );
+}
+
+/** What is imported and is no module: the script is saved, and running it fails until it is one. */
+export async function importWarnings(
+  reader: Reader,
+  app_id: string,
+  imports: readonly string[],
+  sites: readonly ImportSite[],
+): Promise<FieldError[]> {
+  const names = moduleImports(imports);
+  if (names.length === 0) return [];
+  const found = new Map(
+    (await scriptsNamed(reader, app_id, names)).map(({ name, kind }) => [name, kind]),
+  );
+  return names
+    .filter((name) => found.get(name) !== "module")
+    .map((name) => {
+      const what = found.has(name) ? "is an endpoint, not a module" : "does not exist";
+      const message = `The import "${name}" ${what}; running this script will fail`;
+      return { path: "source", message, ...positionOf(sites, name) };
+    });
+}
+
+/**
+ * Throws PicError `conflict` (with `imported_by`) when others import this module.
+ * @param change what they would not survive
+ */
+export async function refuseImported(
+  tx: Tx,
+  script: Script,
+  change: "deleted" | "renamed" | "made an endpoint",
+): Promise<void> {
+  const importers = await listImporters(tx, script.id);
+  if (importers.length === 0) return;
+  throw new PicError(
+    "conflict",
+    `The module ${script.name} cannot be ${change}: ${namesOf(importers)} import it`,
+    { extra: { imported_by: importers.slice(0, importersNamedMax) } },
+  );
+}
+
+/** Throws PicError `conflict` when routes point at the script. */
+export async function refuseRouted(tx: Tx, script: Script): Promise<void> {
+  const routes = await countRoutesOfScript(tx, script.id);
+  if (routes === 0) return;
+  throw new PicError(
+    "conflict",
+    `${script.name} cannot become a module while it has routes; it has ${routes}`,
+    { extra: { routes } },
+  );
+}
+
+function badImports(message: string, at: { line: number; column: number } | null = null): PicError {
+  return new PicError("invalid_source", message, { errors: [{ path: "source", message, ...at }] });
+}
+
+function positionOf(
+  sites: readonly ImportSite[],
+  name: string | undefined,
+): { line: number; column: number } | null {
+  const site = sites.find(({ specifier }) => specifier === name);
+  return site === undefined ? null : { line: site.line, column: site.column };
+}
+
+function namesOf(importers: readonly ScriptRef[]): string {
+  const named = importers.slice(0, importersNamedMax).map(({ name }) => name);
+  const rest = importers.length - named.length;
+  if (rest === 0) return named.join(", ");
+  const more = importers.length === importersShownMax ? "many" : String(rest);
+  return `${named.join(", ")} and ${more} more`;
+}

@@ -1,0 +1,63 @@
+/** Migrations on PostgreSQL, each in a transaction under an advisory lock, on a connection of their own. */
+import { postgresMigrationMsMax } from "../domain/limits.ts";
+import type { MigrationEngine, MigrationSession } from "./migrator.ts";
+import type { PostgresConnection } from "./postgres-connection.ts";
+import { lost } from "./postgres-errors.ts";
+import { lockSpace } from "./postgres-keeper.ts";
+import type { Statement } from "./sql.ts";
+import { sql } from "./sql.ts";
+
+export const migrationLock = 2;
+const bound = { msMax: postgresMigrationMsMax };
+
+/** What a connection for migrations needs: they may take long. */
+export const migrationSettings: Readonly<Record<string, string>> = {
+  statement_timeout: "0",
+  lock_timeout: "0",
+  idle_in_transaction_session_timeout: "0",
+};
+
+/** @param schema where the tables are; null for the default of the connection */
+export function migrationEngine(
+  connection: PostgresConnection,
+  label: string,
+  schema: string | null,
+): MigrationEngine {
+  const run = (text: string) => connection.run(text, [], bound);
+  const execute = (statement: Statement<unknown>) => connection.execute(statement, bound);
+  const session = migrationSession(connection);
+  return {
+    label,
+    /** Differs because others may use the database meanwhile: the lock is a number, not the database. */
+    async locked<T>(fn: (session: MigrationSession) => Promise<T>): Promise<T> {
+      await run("begin");
+      try {
+        await execute(sql`select pg_advisory_xact_lock(${lockSpace}, ${migrationLock})`);
+        if (schema !== null) await enterSchema(schema, session);
+        const result = await fn(session);
+        await run("commit");
+        return result;
+      } catch (error) {
+        await run("rollback").catch(() => connection.destroy(lost("A migration failed.")));
+        throw error;
+      }
+    },
+  };
+}
+
+/** What a migration asks of a connection, whoever opened the transaction. */
+export function migrationSession(connection: PostgresConnection): MigrationSession {
+  const execute = (statement: Statement<unknown>) => connection.execute(statement, bound);
+  return {
+    exec: async (text) => void (await connection.run(text, [], bound)),
+    all: async <Row>(statement: Statement<Row>) => (await execute(statement)).rows as Row[],
+    run: execute,
+  };
+}
+
+async function enterSchema(schema: string, session: MigrationSession): Promise<void> {
+  const known = await session.all(sql`select 1 from pg_namespace where nspname = ${schema}`);
+  // Only when it is missing: PostgreSQL asks for the right to make schemas even where there is one.
+  if (known.length === 0) await session.exec(`create schema ${schema}`);
+  await session.exec(`set local search_path to ${schema}`);
+}

@@ -1,0 +1,72 @@
+/**
+ * What each role of the executable loads, as the bundler has divided it: the code that a start pulls
+ * in before anybody has asked for anything. Memory and start-up time of a Pi hang on it.
+ */
+import { beforeAll, describe, expect, test } from "bun:test";
+import { resolve } from "node:path";
+
+const root = resolve(import.meta.dir, "..");
+
+/** Only the admin API needs these, from its first request on. */
+const adminOnly =
+  /^(node_modules\/(arktype|@ark\/|arkregex|elysia|@elysiajs\/|@sinclair\/|@scalar\/|swagger-ui-dist)|src\/(schema|http\/admin)\/)/;
+/** Only the API's document needs these, from its first request on. */
+const documentOnly = /^(node_modules\/(@elysiajs\/|@scalar\/)|src\/http\/admin\/openapi\.ts)/;
+
+/** Entry (a path from the root) → the source files that loading it loads. */
+let loaded: (entry: string) => string[];
+
+beforeAll(async () => {
+  // As scripts/build.ts divides it; without minifying, which changes nothing here.
+  const { metafile } = await Bun.build({
+    entrypoints: [`${root}/src/main.ts`],
+    root: `${root}/src`,
+    target: "bun",
+    format: "esm",
+    splitting: true,
+    metafile: true,
+  });
+  if (metafile === undefined) throw new Error("the bundler gave no account of its bundle");
+  const { outputs } = metafile;
+  loaded = (entry) => {
+    const start = Object.keys(outputs).find((name) => outputs[name]?.entryPoint === entry);
+    if (start === undefined) throw new Error(`${entry} is no entry of the bundle`);
+    const chunks = new Set([start]);
+    for (const chunk of chunks) {
+      for (const { path, kind } of outputs[chunk]?.imports ?? []) {
+        if (kind === "import-statement" && path in outputs) chunks.add(path);
+      }
+    }
+    return [...chunks].flatMap((chunk) => Object.keys(outputs[chunk]?.inputs ?? {}));
+  };
+});
+
+describe("what a role loads", () => {
+  for (const entry of [
+    "src/main.ts",
+    "src/config.ts",
+    "src/compose.ts",
+    "src/sandbox/child.ts",
+    "src/sandbox/compile-child.ts",
+    "src/cli/help.ts",
+    "src/cli/password.ts",
+  ]) {
+    test(`${entry} loads no arktype, no Elysia and nothing of the admin API`, () => {
+      const files = loaded(entry);
+      expect(files).toContain(entry);
+      expect(files.filter((file) => adminOnly.test(file))).toEqual([]);
+    });
+  }
+
+  test("the admin API loads them, and nothing of its document", () => {
+    const files = loaded("src/http/admin/app.ts");
+    expect(files.filter((file) => /^node_modules\/arktype\//.test(file))).not.toEqual([]);
+    expect(files.filter((file) => /^node_modules\/elysia\//.test(file))).not.toEqual([]);
+    expect(files.filter((file) => documentOnly.test(file))).toEqual([]);
+  });
+
+  test("the document loads the rest", () => {
+    const files = loaded("src/http/admin/openapi.ts");
+    expect(files.filter((file) => documentOnly.test(file))).not.toEqual([]);
+  });
+});
