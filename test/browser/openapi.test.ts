@@ -1,44 +1,14 @@
 /** The page of the API's document in a real browser: it shows the calls, and asks no other machine. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { type Browser, chromium, type Page } from "playwright-core";
+import { describe, expect, test } from "bun:test";
+import type { Page } from "playwright-core";
 import { adminLogin, startServer, type TestServer } from "../e2e/server.ts";
+import { useBrowser } from "./browser.ts";
 
-const executablePath = process.env.PICLOUD_TEST_CHROMIUM ?? "/usr/bin/chromium";
-/** Where screenshots go; kept only when somebody names the folder. */
-const kept = process.env.PICLOUD_TEST_SCREENSHOTS;
 const stepMsMax = 15_000;
 /** As a Pi is called at home: on localhost Swagger UI leaves some of its requests away by itself. */
 const host = "raspberrypi.test";
 
-let browser: Browser;
-let profile: string;
-
-beforeAll(async () => {
-  if (!existsSync(executablePath)) throw new Error(`there is no browser at ${executablePath}`);
-  profile = mkdtempSync(join(tmpdir(), "picloud-browser-"));
-  browser = await chromium.launch({
-    executablePath,
-    // Nothing of its own goes out to anybody.
-    args: [
-      `--host-resolver-rules=MAP ${host} 127.0.0.1`,
-      "--disable-gpu",
-      "--no-first-run",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync",
-      ...(process.getuid?.() === 0 ? ["--no-sandbox"] : []),
-    ],
-    env: { ...process.env, HOME: profile, XDG_CONFIG_HOME: profile, XDG_CACHE_HOME: profile },
-  });
-}, 60_000);
-
-afterAll(async () => {
-  await browser?.close();
-  rmSync(profile, { recursive: true, force: true });
-});
+const chromium = useBrowser([`--host-resolver-rules=MAP ${host} 127.0.0.1`]);
 
 interface Visit extends AsyncDisposable {
   page: Page;
@@ -52,7 +22,7 @@ interface Visit extends AsyncDisposable {
 /** The page in a window of its own, without cookies. */
 async function visit(server: TestServer, query = ""): Promise<Visit> {
   const origin = `http://${host}:${new URL(server.adminUrl).port}`;
-  const context = await browser.newContext({ viewport: { width: 1100, height: 900 } });
+  const context = await chromium.browser.newContext({ viewport: { width: 1100, height: 900 } });
   context.setDefaultTimeout(stepMsMax);
   const page = await context.newPage();
   const asked: string[] = [];
@@ -73,7 +43,7 @@ async function visit(server: TestServer, query = ""): Promise<Visit> {
 }
 
 async function shoot(page: Page, name: string): Promise<void> {
-  await page.screenshot({ path: join(kept ?? profile, `${name}.png`) });
+  await chromium.screenshot(page, name);
 }
 
 /** Opens the block of the call at an address that has no other. */

@@ -1,44 +1,13 @@
 /** The setup link and the plain page in a real browser: what a person sees, and what they cannot do wrong. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { type Browser, chromium, type Page } from "playwright-core";
+import { describe, expect, test } from "bun:test";
+import type { Page } from "playwright-core";
 import { startServer, type TestServer } from "../e2e/server.ts";
+import { useBrowser } from "./browser.ts";
 
-const executablePath = process.env.PICLOUD_TEST_CHROMIUM ?? "/usr/bin/chromium";
-/** Where screenshots go; kept only when somebody names the folder. */
-const kept = process.env.PICLOUD_TEST_SCREENSHOTS;
 const stepMsMax = 10_000;
 const password = "a long password";
 
-let browser: Browser;
-let profile: string;
-let shots: string;
-
-beforeAll(async () => {
-  if (!existsSync(executablePath)) throw new Error(`there is no browser at ${executablePath}`);
-  profile = mkdtempSync(join(tmpdir(), "picloud-browser-"));
-  shots = kept ?? profile;
-  browser = await chromium.launch({
-    executablePath,
-    // Nothing of its own goes out to anybody.
-    args: [
-      "--disable-gpu",
-      "--no-first-run",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync",
-      ...(process.getuid?.() === 0 ? ["--no-sandbox"] : []),
-    ],
-    env: { ...process.env, HOME: profile, XDG_CONFIG_HOME: profile, XDG_CACHE_HOME: profile },
-  });
-}, 60_000);
-
-afterAll(async () => {
-  await browser?.close();
-  rmSync(profile, { recursive: true, force: true });
-});
+const chromium = useBrowser();
 
 interface Visit extends AsyncDisposable {
   page: Page;
@@ -48,7 +17,7 @@ interface Visit extends AsyncDisposable {
 
 /** A window of its own, without cookies. */
 async function visit(server: TestServer, dark = false): Promise<Visit> {
-  const context = await browser.newContext({
+  const context = await chromium.browser.newContext({
     viewport: { width: 900, height: 760 },
     colorScheme: dark ? "dark" : "light",
   });
@@ -85,7 +54,7 @@ function linkOf(server: TestServer): string {
 }
 
 function shoot(page: Page, name: string): Promise<unknown> {
-  return page.screenshot({ path: join(shots, `${name}.png`) });
+  return chromium.screenshot(page, name);
 }
 
 describe("the setup link", () => {
