@@ -10,7 +10,7 @@ const PAGE_BYTES = 4096 + 24;
 test("no operation costs more statements, messages, syncs or bytes than it did", async () => {
   const report = await measureCounters();
   expectCost(report.request, { sql: 0, commits: 0, fsyncs: 0, sent: 1, received: 1, wal: 0 });
-  // begin, upsert, commit; run and reply; call and done
+  // one upsert, which is its own transaction; run and reply; call and done
   expectCost(report.kv_write, {
     sql: 1,
     commits: 1,

@@ -111,7 +111,7 @@ function execute(options: InvokerOptions, sdkVersionJson: string, run: Run): Pro
     execution_id: run.execution_id,
     seen: { seq: script.seen_seq },
   };
-  const outcome = pool.run({
+  const running = pool.run({
     cx,
     program_id: script.program_id,
     loadProgram: script.loadProgram,
@@ -121,7 +121,7 @@ function execute(options: InvokerOptions, sdkVersionJson: string, run: Run): Pro
   });
   const whenDurable = (ending: Ending): Ending | Promise<Ending> =>
     db.isDurable(cx.seen) ? ending : durable(options, cx, ending);
-  return outcome.then(
+  return running.then(
     (outcome) => whenDurable(endingOf(outcome)),
     (error) => whenDurable(notRun(error, log, run)),
   );

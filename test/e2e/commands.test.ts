@@ -1,28 +1,16 @@
 /** The commands of the executable besides `serve`, as a person types them. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { version } from "../../package.json";
 import { runCommand } from "./command.ts";
+import { useFolders } from "./folders.ts";
 
 const root = resolve(import.meta.dir, "../..");
 const failed = 1;
 const wrongUsage = 2;
 
-let scratch: string;
-
-beforeAll(() => {
-  scratch = mkdtempSync(join(tmpdir(), "picloud-commands-"));
-});
-
-afterAll(() => rmSync(scratch, { recursive: true, force: true }));
-
-function folder(name: string): string {
-  const path = join(scratch, name);
-  mkdirSync(path, { recursive: true });
-  return path;
-}
+const { folder } = useFolders();
 
 describe("commands", () => {
   test("an executable reads nothing from the folder it is started in", async () => {

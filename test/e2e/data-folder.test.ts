@@ -1,38 +1,16 @@
 /** A data folder that cannot be used: in use, foreign, not writable, no folder. SQLite alone has one. */
 import { Database as Sqlite } from "bun:sqlite";
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import {
-  chmodSync,
-  chownSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
+import { chmodSync, chownSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { useFolders } from "./folders.ts";
 import { serverCommand, startServer } from "./server.ts";
 import { sentenceOf, startFailure } from "./start-failure.ts";
 
 const nobody = 65_534;
 const failed = 1;
 
-let scratch: string;
-
-beforeAll(() => {
-  scratch = mkdtempSync(join(tmpdir(), "picloud-folder-"));
-  chmodSync(scratch, 0o755);
-});
-
-afterAll(() => rmSync(scratch, { recursive: true, force: true }));
-
-function folder(name: string): string {
-  const path = join(scratch, name);
-  mkdirSync(path, { recursive: true });
-  return path;
-}
+const { folder } = useFolders();
 
 describe("a start that cannot be says why and ends", () => {
   test("when another server uses the folder, which goes on", async () => {

@@ -1,21 +1,12 @@
 /** What the person sees who runs the server: messages, exit codes, logs, commands, the clock. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { PicClient } from "../../src/client.ts";
 import { setSetting } from "../../src/storage/settings.ts";
 import { sql } from "../../src/storage/sql.ts";
 import { withStorage } from "./engine.ts";
+import { useFolders } from "./folders.ts";
 import { adminLogin, serverCommand, startServer } from "./server.ts";
 import { sentenceOf, startFailure } from "./start-failure.ts";
 import { deploy, refusal } from "./steps.ts";
@@ -23,20 +14,8 @@ import { deploy, refusal } from "./steps.ts";
 const failed = 1;
 const wrongUsage = 2;
 
-let scratch: string;
-
-beforeAll(() => {
-  scratch = mkdtempSync(join(tmpdir(), "picloud-operations-"));
-  chmodSync(scratch, 0o755);
-});
-
-afterAll(() => rmSync(scratch, { recursive: true, force: true }));
-
-function folder(name: string): string {
-  const path = join(scratch, name);
-  mkdirSync(path, { recursive: true });
-  return path;
-}
+const folders = useFolders();
+const { folder } = folders;
 
 describe("a start that cannot be says why and ends", () => {
   test("when a newer PiCloud wrote the schema", async () => {
@@ -95,7 +74,7 @@ describe("a start that cannot be says why and ends", () => {
       "picloud: unknown flag --log-levle; did you mean --log-level?",
       "picloud: unknown variable PICLOUD_DATADIR; did you mean PICLOUD_DATA_DIR?",
     ]);
-    expect(existsSync(join(scratch, "settings", "picloud.db"))).toBe(false);
+    expect(existsSync(join(folders.root, "settings", "picloud.db"))).toBe(false);
   });
 });
 
@@ -202,7 +181,7 @@ describe("the log", () => {
 
   test("is text for people when asked for", async () => {
     const child = Bun.spawn([...(await serverCommand()), "serve"], {
-      cwd: scratch,
+      cwd: folders.root,
       env: {
         PICLOUD_BIND: "127.0.0.1:0",
         PICLOUD_ADMIN_BIND: "127.0.0.1:0",
