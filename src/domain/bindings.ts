@@ -2,11 +2,24 @@
  * A binding is what a host call does. The sandbox knows this interface and never a binding; a
  * binding knows its context and never the sandbox.
  */
+import type { DeliveryKey } from "./events.ts";
+
+/** What a handler's host calls need to know of what they handle. */
+export interface DeliveryContext extends DeliveryKey {
+  readonly depth: number;
+  readonly root_execution_id: string;
+  readonly fence: number;
+  /** Set by `tx`: there are results to delete when the delivery is settled. */
+  has_results: boolean;
+}
+
 export interface BindingContext {
   /** From the execution, never from the script: no value a script supplies can name another app. */
   readonly app_id: string;
   readonly script_id: string;
   readonly execution_id: string;
+  /** The delivery whose handler this is; null for what a caller waits for. */
+  readonly delivery: DeliveryContext | null;
   /** The newest commit this execution has seen or made; its response waits until that is durable. */
   readonly seen: { seq: number };
 }

@@ -279,6 +279,55 @@ export const kvListWaitMsMax = 10_000;
 /** Apps whose lists are counted. */
 export const kvListAppsMax = 256;
 
+// time to live of entries
+export const ttlSecondsMax = 10 * 365 * 24 * 3_600;
+/** Keys of one `getMany`. */
+export const kvManyKeysMax = 100;
+/** How often a write that must know what it replaces looks again because another came between. */
+export const dataWriteTriesMax = 100;
+
+// documents
+export const docIdBytesMax = 512;
+export const docBytesMax = 256 * 1024;
+export const docFieldBytesMax = 256;
+export const docIndexesPerCollectionMax = 8;
+
+// transactions of scripts
+export const txKeysMax = 100;
+export const txTriesMax = 5;
+export const txResultBytesMax = 256 * 1024;
+
+// what one app may keep: entries, documents, and what waits for its handlers
+export const appDataRowsDefault = 1_000_000;
+export const appDataMbDefault = 1_024;
+
+// triggers
+export const triggersPerAppMax = 200;
+export const retryAttemptsMax = 100;
+export const retryWaitMsMin = 1;
+export const retryWaitMsMax = 24 * 3_600_000;
+export const cronExpressionCharsMax = 256;
+/** Firings that are shown before a trigger is saved. */
+export const cronPreviewCount = 5;
+
+// deliveries
+/** A chain of events that cause events ends above this depth. */
+export const eventDepthMax = 8;
+/** A holder that does not renew its lease for so long has lost it. */
+export const leaseMs = 30_000;
+export const leaseRenewMs = 10_000;
+/** Holders that ended without a word cost no attempt, but for the last of so many. */
+export const deliveryCrashesMax = 3;
+/** Deliveries of one app that one claim takes. */
+export const claimPerAppMax = 8;
+/** Deliveries of one trigger that a cron with overlap "queue" lets wait. */
+export const cronQueuedMax = 100;
+/** Body of a request that is run later. */
+export const asyncBodyBytesMax = 1024 * 1024;
+export const noteCharsMax = 4_096;
+/** Letters that are over, and asynchronous executions, are kept so long. */
+export const deadLetterRetentionDays = 30;
+
 // execution records
 export const recordBodyBytesMax = 8 * 1024;
 export const recordBufferMax = 2_000;

@@ -109,6 +109,7 @@ function execute(options: InvokerOptions, sdkVersionJson: string, run: Run): Pro
     app_id: script.app_id,
     script_id: script.script_id,
     execution_id: run.execution_id,
+    delivery: null,
     seen: { seq: script.seen_seq },
   };
   const running = pool.run({

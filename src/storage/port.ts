@@ -42,6 +42,10 @@ export interface Tx extends Reader, Writer {
 }
 
 export interface Database {
+  /** Other processes may work on the same database. */
+  readonly isShared: boolean;
+  /** How deliveries are claimed here. */
+  readonly outbox: OutboxEngine;
   /** A point read on the calling thread. With `seen`, notes the newest commit it may have seen. */
   get<Row>(statement: Statement<Row>, seen?: Seen): Promise<Row | null>;
   all<Row>(statement: Statement<Row>, seen?: Seen): Promise<Row[]>;
@@ -79,6 +83,31 @@ export interface Database {
   reclaim(): Promise<boolean>;
   /** Waits for queued work, syncs, closes. May be called twice. */
   close(): Promise<void>;
+}
+
+/**
+ * Where the engines differ about the outbox: who else may claim, and whose clock leases are told by.
+ * `now` is the caller's time, epoch ms; an engine with a clock of its own does not use it.
+ */
+export interface OutboxEngine {
+  /** How often a lease has to be renewed; null when leases end with the process. */
+  readonly leaseRenewMs: number | null;
+  /**
+   * Claims at most `limit` due deliveries of an app, oldest first, and returns their rows (in any order):
+   * all columns of OutboxRow (outbox.ts). One that another holder has left behind counts as a crash.
+   */
+  claim(claim: {
+    app_id: string;
+    owner: string;
+    now: number;
+    limit: number;
+  }): Statement<Record<string, unknown>>;
+  /** An expression: the value of due_at after a wait of so many ms. */
+  dueIn(ms: number, now: number): Statement<never>;
+  /** Of one app: how long until something can be claimed, 0 for now; `ms` is null when there is nothing. */
+  msUntilDue(app_id: string, now: number): Statement<{ ms: number | null }>;
+  /** Run at the start: leases of holders that are certainly gone. Null: nobody can know. */
+  readonly voidLeases: Statement | null;
 }
 
 /** A table as a backup holds it: its columns, in the order of the values of its rows. */

@@ -7,6 +7,7 @@ import type { Database, Seen, Tx, Writer } from "./port.ts";
 import type { PostgresResult } from "./postgres-connection.ts";
 import { lost } from "./postgres-errors.ts";
 import type { PostgresListeners } from "./postgres-listen.ts";
+import { postgresOutbox } from "./postgres-outbox.ts";
 import type { PostgresPool } from "./postgres-pool.ts";
 import { PostgresTx, runTx } from "./postgres-tx.ts";
 import { type Statement, sql } from "./sql.ts";
@@ -28,6 +29,8 @@ export interface PostgresDatabaseOptions {
 }
 
 export class PostgresDatabase implements Database {
+  readonly isShared = true;
+  readonly outbox = postgresOutbox;
   /** Commits that this process was told of. What can be read is durable, so nobody waits for a number. */
   #committed = 0;
   #closing: Promise<void> | null = null;

@@ -38,6 +38,7 @@ import {
   syncFolder,
   withPath,
 } from "./sqlite-file.ts";
+import { sqliteOutbox } from "./sqlite-outbox.ts";
 import { SqliteScan } from "./sqlite-scan.ts";
 import { fdatasync, GroupSync } from "./sqlite-sync.ts";
 import { SqliteWriter } from "./sqlite-writer.ts";
@@ -131,6 +132,8 @@ export async function openSqlite(options: SqliteOptions): Promise<Database> {
 }
 
 class SqliteDatabase implements Database {
+  readonly isShared = false;
+  readonly outbox = sqliteOutbox;
   readonly #options: SqliteOptions;
   readonly #writerConnection: SqliteConnection;
   readonly #reader: SqliteConnection;

@@ -22,6 +22,7 @@ async function setup() {
     app_id: `app-${app}`,
     script_id: `script-${app}`,
     execution_id: "execution-1",
+    delivery: null,
     seen: { seq: 0 },
   });
   const call = (name: string, args: unknown, cx = context(1)): Promise<unknown> => {

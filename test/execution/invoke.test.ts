@@ -188,6 +188,7 @@ describe("the job", () => {
       app_id: "app-1",
       script_id: "script-1",
       execution_id: "execution-1",
+      delivery: null,
       seen: { seq: 0 },
     });
     expect(world.records[0]).toMatchObject({ duration_ms: 0, started_at: 1_700_000_000_000 });

@@ -33,6 +33,8 @@ async function setup(options: { mapError?: ErrorMapper } = {}) {
     transactions: 0,
   };
   const logs: Database = {
+    isShared: folder.logs.isShared,
+    outbox: folder.logs.outbox,
     get: (statement, seen) => folder.logs.get(statement, seen),
     all: (statement, seen) => folder.logs.all(statement, seen),
     scan: (statement, seen) => folder.logs.scan(statement, seen),

@@ -85,7 +85,13 @@ async function run(code: string, options: RunOptions = {}): Promise<Run> {
   const limits = { ...LIMITS, ...options.limits };
   const from = performance.now();
   const outcome = await pool.run({
-    cx: { app_id, script_id: "script", execution_id: `execution-${programs}`, seen: { seq: 0 } },
+    cx: {
+      app_id,
+      script_id: "script",
+      execution_id: `execution-${programs}`,
+      delivery: null,
+      seen: { seq: 0 },
+    },
     program_id: id,
     loadProgram: async () => ({ id, app_id, entry: "main", modules: { main: code } }),
     input: JSON.stringify({ executionId: `execution-${programs}`, request: { body: null } }),
@@ -309,7 +315,13 @@ describe("what one execution does to its world", () => {
     const id = "stateful";
     for (let round = 0; round < 5; round += 1) {
       const outcome = await pool.run({
-        cx: { app_id: "a", script_id: "s", execution_id: `stateful-${round}`, seen: { seq: 0 } },
+        cx: {
+          app_id: "a",
+          script_id: "s",
+          execution_id: `stateful-${round}`,
+          delivery: null,
+          seen: { seq: 0 },
+        },
         program_id: id,
         loadProgram: async () => ({ id, app_id: "a", entry: "main", modules: { main: code } }),
         input: "{}",

@@ -22,7 +22,13 @@ const pool = createSandboxPool({
 
 function run(steps: Step[]): Promise<Outcome> {
   return pool.run({
-    cx: { app_id: "app", script_id: "script", execution_id: "execution", seen: { seq: 0 } },
+    cx: {
+      app_id: "app",
+      script_id: "script",
+      execution_id: "execution",
+      delivery: null,
+      seen: { seq: 0 },
+    },
     program_id: "program",
     loadProgram: async () => ({ id: "program", app_id: "app", entry: "main", modules: {} }),
     input: JSON.stringify({ steps, value: null }),

@@ -24,7 +24,7 @@ function place(name: string, options: Partial<Omit<Placeable, "holds">> & { has?
 
 function taskOf(app_id: string, share = new Share()): Task {
   const job = {
-    cx: { app_id, script_id: "s", execution_id: "e", seen: { seq: 0 } },
+    cx: { app_id, script_id: "s", execution_id: "e", delivery: null, seen: { seq: 0 } },
     program_id: "p",
     loadProgram: () => Promise.reject(new Error("not here")),
     input: "{}",

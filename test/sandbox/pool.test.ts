@@ -88,6 +88,7 @@ async function setup(
         app_id: with_.app ?? "app",
         script_id: "script",
         execution_id: `execution-${executions}`,
+        delivery: null,
         seen: { seq: 0 },
       },
       program_id,

@@ -1,0 +1,71 @@
+/** From a change of data to its deliveries, in the transaction of the change. */
+import type { Clock } from "../base/clock.ts";
+import type { Logger } from "../base/log.ts";
+import type { BindingContext } from "../domain/bindings.ts";
+import { eventDepthMax } from "../domain/limits.ts";
+import type { DataOperation } from "../domain/triggers.ts";
+import { type EmittedChange, emitChange, isWanted, outboxChannel } from "../storage/outbox.ts";
+import type { Database, Tx } from "../storage/port.ts";
+import type { LiveTriggers } from "./live-triggers.ts";
+
+export interface EmissionOptions {
+  db: Database;
+  clock: Clock;
+  newId: () => string;
+  log: Logger;
+  live: Pick<LiveTriggers, "mayHave">;
+}
+
+/** One change. Values are JSON texts; null: there is none. */
+export interface DataChange {
+  source: "kv" | "docs";
+  type: DataOperation;
+  collection: string;
+  /** Of a document: its id. */
+  key: string;
+  value: string | null;
+  previous: string | null;
+}
+
+export class Emission {
+  constructor(private readonly options: EmissionOptions) {}
+
+  /** False: nothing has to be emitted, and the change needs no transaction. */
+  isNeeded(app_id: string, source: "kv" | "docs"): boolean {
+    return this.options.live.mayHave(app_id, source);
+  }
+
+  /** Resolves to the number of deliveries. */
+  async emit(tx: Tx, cx: BindingContext, change: DataChange): Promise<number> {
+    const { db, clock, newId, log } = this.options;
+    const { source, type, collection, delivery } = { ...change, delivery: cx.delivery };
+    const emitted: EmittedChange = {
+      event_id: newId(),
+      app_id: cx.app_id,
+      source,
+      type,
+      collection,
+      depth: delivery === null ? 0 : delivery.depth + 1,
+      root_execution_id: delivery?.root_execution_id ?? cx.execution_id,
+      now: clock.now(),
+      payload: payloadOf(change),
+    };
+    if (emitted.depth > eventDepthMax) {
+      if (await isWanted(tx, emitted)) {
+        const { app_id, script_id, execution_id } = cx;
+        const { root_execution_id } = emitted;
+        const chain = { app_id, script_id, execution_id, root_execution_id, source, collection };
+        tx.afterCommit(() => log.warn(`a chain of events ended at depth ${eventDepthMax}`, chain));
+      }
+      return 0;
+    }
+    const deliveries = await emitChange(tx, emitted);
+    if (deliveries > 0) await db.notify(tx, outboxChannel, cx.app_id);
+    return deliveries;
+  }
+}
+
+function payloadOf({ collection, key, value, previous }: DataChange): string {
+  const where = `{"collection":${JSON.stringify(collection)},"key":${JSON.stringify(key)}`;
+  return `${where},"value":${value ?? "null"},"previous":${previous ?? "null"}}`;
+}

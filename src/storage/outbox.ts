@@ -1,0 +1,209 @@
+/**
+ * The outbox: deliveries that are not settled. What a write, a tick or a request causes is inserted in
+ * its own transaction; a holder claims (engines differ, see OutboxEngine), runs the handler, and settles.
+ *
+ * Invariants: a settling statement names the fence of its claim, and does nothing once somebody else has
+ * claimed the row; a row is leased while `lease_owner` is set, and `due_at` is when that ends.
+ */
+
+import type { Delivery, DeliveryKey, RetryPolicy } from "../domain/events.ts";
+import type { DataOperation } from "../domain/triggers.ts";
+import type { Database, OutboxEngine, Reader, Tx } from "./port.ts";
+import { sql } from "./sql.ts";
+
+/** The channel on which new deliveries are announced, with their app's id. */
+export const outboxChannel = "outbox";
+
+export interface OutboxRow extends Omit<Delivery, "retry"> {
+  retry: string | null;
+}
+
+/** What OutboxEngine.claim returns. */
+export const outboxColumns = sql<never>`event_id, trigger_id, app_id, script_id, source, type, depth,
+  root_execution_id, created_at, attempt, attempt_base, crashes, fence, retry, dead_letter_id, payload`;
+
+/** A change of data, as it is told to triggers. */
+export interface EmittedChange {
+  event_id: string;
+  app_id: string;
+  source: "kv" | "docs";
+  type: DataOperation;
+  collection: string;
+  depth: number;
+  root_execution_id: string;
+  now: number;
+  payload: string;
+}
+
+/** A delivery for each trigger that wants the change. Resolves to how many there are. */
+export async function emitChange(tx: Tx, change: EmittedChange): Promise<number> {
+  const { changes } = await tx.run(sql`insert into outbox (event_id, trigger_id, app_id, script_id,
+      source, type, depth, root_execution_id, created_at, due_at, attempt, attempt_base, crashes,
+      lease_owner, fence, retry, dead_letter_id, payload)
+    select ${change.event_id}, id, app_id, script_id, ${change.source}, ${change.type},
+      ${change.depth}, ${change.root_execution_id}, ${change.now}, 0, 0, 0, 0, null, 0, retry, null,
+      ${change.payload}
+    from triggers where ${wants(change)}`);
+  return changes;
+}
+
+/** Whether a trigger wants the change. */
+export async function isWanted(r: Reader, change: EmittedChange): Promise<boolean> {
+  return (await r.get(sql`select id from triggers where ${wants(change)} limit 1`)) !== null;
+}
+
+/** The twin of `matchesCollection` in domain/triggers.ts. */
+function wants({ app_id, source, type, collection }: EmittedChange) {
+  const operation = { insert: onInsert, update: onUpdate, delete: onDelete }[type];
+  return sql<never>`app_id = ${app_id} and kind = ${source} and is_enabled = 1 and ${operation}
+    and (collection = ${collection} or (substr(collection, length(collection)) = '*'
+      and substr(${collection}, 1, length(collection) - 1)
+        = substr(collection, 1, length(collection) - 1)))`;
+}
+const onInsert = sql<never>`on_insert = 1`;
+const onUpdate = sql<never>`on_update = 1`;
+const onDelete = sql<never>`on_delete = 1`;
+
+/** A new delivery, due at once. */
+export async function insertDelivery(tx: Tx, delivery: Delivery): Promise<void> {
+  const { retry } = delivery;
+  await tx.run(sql`insert into outbox (${outboxColumns}, due_at, lease_owner)
+    values (${delivery.event_id}, ${delivery.trigger_id}, ${delivery.app_id}, ${delivery.script_id},
+      ${delivery.source}, ${delivery.type}, ${delivery.depth}, ${delivery.root_execution_id},
+      ${delivery.created_at}, ${delivery.attempt}, ${delivery.attempt_base}, ${delivery.crashes},
+      ${delivery.fence}, ${retry === null ? null : JSON.stringify(retry)}, ${delivery.dead_letter_id},
+      ${delivery.payload}, 0, null)`);
+}
+
+/** Claimed now, oldest first. */
+export async function claimDeliveries(
+  tx: Tx,
+  engine: OutboxEngine,
+  claim: { app_id: string; owner: string; now: number; limit: number },
+): Promise<Delivery[]> {
+  const rows = (await tx.all(engine.claim(claim))) as unknown as OutboxRow[];
+  return rows.map(toDelivery).sort(byAge);
+}
+
+/** False when the lease was lost. The first step of whatever a handler's `tx` writes. */
+export async function holdsLease(
+  r: Reader,
+  { event_id, trigger_id, fence }: DeliveryKey & { fence: number },
+): Promise<boolean> {
+  const row = await r.get(sql`select fence from outbox where event_id = ${event_id}
+    and trigger_id = ${trigger_id} and fence = ${fence} and lease_owner is not null`);
+  return row !== null;
+}
+
+/** Puts the end of a lease off. False when it was lost. */
+export async function renewLease(
+  tx: Tx,
+  engine: OutboxEngine,
+  { event_id, trigger_id, fence, now, lease_ms }: Held & { lease_ms: number },
+): Promise<boolean> {
+  const { changes } = await tx.run(sql`update outbox set due_at = ${engine.dueIn(lease_ms, now)}
+    where event_id = ${event_id} and trigger_id = ${trigger_id} and fence = ${fence}
+      and lease_owner is not null`);
+  return changes > 0;
+}
+
+/** Removes a delivery. False when the lease was lost. */
+export async function deleteDelivery(
+  tx: Tx,
+  { event_id, trigger_id, fence }: DeliveryKey & { fence: number },
+): Promise<boolean> {
+  const { changes } = await tx.run(sql`delete from outbox where event_id = ${event_id}
+    and trigger_id = ${trigger_id} and fence = ${fence} and lease_owner is not null`);
+  return changes > 0;
+}
+
+/** Gives a delivery back, to be claimed after `wait_ms`. False when the lease was lost. */
+export async function returnDelivery(
+  tx: Tx,
+  engine: OutboxEngine,
+  held: Held & { attempt: number; wait_ms: number },
+): Promise<boolean> {
+  const due = held.wait_ms === 0 ? sql<never>`0` : engine.dueIn(held.wait_ms, held.now);
+  const { changes } = await tx.run(sql`update outbox
+    set attempt = ${held.attempt}, due_at = ${due}, lease_owner = null
+    where event_id = ${held.event_id} and trigger_id = ${held.trigger_id} and fence = ${held.fence}
+      and lease_owner is not null`);
+  return changes > 0;
+}
+
+interface Held extends DeliveryKey {
+  fence: number;
+  now: number;
+}
+
+/** What waits for a trigger that is deleted is dropped with it. */
+export async function deleteDeliveriesOfTrigger(
+  tx: Tx,
+  app_id: string,
+  trigger_id: string,
+): Promise<number> {
+  const { changes } = await tx.run(
+    sql`delete from outbox where app_id = ${app_id} and trigger_id = ${trigger_id}`,
+  );
+  return changes;
+}
+
+/** Whether anything of a trigger waits or runs: what `overlap: "skip"` asks. */
+export async function hasDeliveryOfTrigger(
+  r: Reader,
+  app_id: string,
+  trigger_id: string,
+): Promise<boolean> {
+  const row = await r.get(sql`select event_id from outbox
+    where app_id = ${app_id} and trigger_id = ${trigger_id} limit 1`);
+  return row !== null;
+}
+
+/** Apps of which something waits. */
+export async function appsWithDeliveries(db: Database): Promise<string[]> {
+  const rows = await db.scan(
+    sql<{ id: string }>`select id from apps
+      where exists (select 1 from outbox where outbox.app_id = apps.id)`,
+  );
+  return rows.map(({ id }) => id);
+}
+
+/** What a `tx` of the handler resolved to in an earlier attempt, as JSON text, or null. */
+export async function getTxResult(
+  r: Reader,
+  { event_id, trigger_id }: DeliveryKey,
+  ordinal: number,
+): Promise<string | null> {
+  const row = await r.get(sql<{ result: string }>`select result from tx_results
+    where event_id = ${event_id} and trigger_id = ${trigger_id} and ordinal = ${ordinal}`);
+  return row?.result ?? null;
+}
+
+/** Throws PicError `conflict` when there is one. */
+export async function insertTxResult(
+  tx: Tx,
+  app_id: string,
+  { event_id, trigger_id }: DeliveryKey,
+  { ordinal, result }: { ordinal: number; result: string },
+): Promise<void> {
+  await tx.run(sql`insert into tx_results (event_id, trigger_id, ordinal, app_id, result)
+    values (${event_id}, ${trigger_id}, ${ordinal}, ${app_id}, ${result})`);
+}
+
+export async function deleteTxResults(
+  tx: Tx,
+  { event_id, trigger_id }: DeliveryKey,
+): Promise<void> {
+  await tx.run(
+    sql`delete from tx_results where event_id = ${event_id} and trigger_id = ${trigger_id}`,
+  );
+}
+
+function toDelivery(row: OutboxRow): Delivery {
+  return { ...row, retry: row.retry === null ? null : (JSON.parse(row.retry) as RetryPolicy) };
+}
+
+function byAge(a: Delivery, b: Delivery): number {
+  if (a.event_id !== b.event_id) return a.event_id < b.event_id ? -1 : 1;
+  return a.trigger_id < b.trigger_id ? -1 : 1;
+}
