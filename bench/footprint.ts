@@ -17,6 +17,7 @@ export interface FootprintSettings {
 }
 
 const scriptCount = 50;
+const cronCount = 20;
 
 /** Idle, loaded and rested memory, and what an idle server costs. */
 export async function footprintRows(settings: FootprintSettings): Promise<Row[]> {
@@ -78,7 +79,34 @@ export async function footprintRows(settings: FootprintSettings): Promise<Row[]>
         `${after.processes} processes`,
       ),
       rest,
+      await cronRow(settings.idleSeconds),
     ];
+  } finally {
+    rmSync(dataDir, { recursive: true, force: true });
+  }
+}
+
+/** The same rest in a server with cron triggers, none of which is due for hours. */
+async function cronRow(seconds: number): Promise<Row> {
+  const dataDir = mkdtempSync(join(tmpdir(), "picloud-bench-"));
+  try {
+    {
+      await using server = await startBenchServer({ dataDir });
+      const script_id = await deploy(server, { name: "s", source: helloScript, path: "/s" });
+      const month = ((new Date().getUTCMonth() + 6) % 12) + 1;
+      for (let index = 0; index < cronCount; index += 1) {
+        await server.api("POST", "apps/default/triggers/cron", {
+          script_id,
+          expression: `0 ${index} 0 1 ${month} *`,
+          timezone: "UTC",
+        });
+      }
+    }
+    await using server = await startBenchServer({ dataDir, env: { PICLOUD_SANDBOXES: "1" } });
+    await answers(`http://127.0.0.1:${server.publicPort}/s`, 5_000);
+    await Bun.sleep(15_000);
+    const row = await idleRow(server, seconds);
+    return { ...row, what: `idle for ${seconds} s with ${cronCount} cron triggers due later` };
   } finally {
     rmSync(dataDir, { recursive: true, force: true });
   }

@@ -1,7 +1,7 @@
 /**
  * `bun run bench [name …] [--seconds n] [--rounds n] [--idle n] [--rest n]`: what PiCloud costs, as
  * ratios against floors measured in the same run, and against the budgets of a Raspberry Pi.
- * Names: counters routing throughput start admin attack footprint backup (all of them without one).
+ * Names: counters routing throughput events start admin attack footprint backup (all of them without one).
  *
  * Needs dist/picloud (`./scripts/build`). Figures of one machine in one run: compare within a run.
  */
@@ -10,6 +10,7 @@ import { adminRows } from "./admin.ts";
 import { attackRows } from "./attack.ts";
 import { backupRows } from "./backup.ts";
 import { counterRows } from "./counters.ts";
+import { eventRows } from "./events.ts";
 import { footprintRows, startRows } from "./footprint.ts";
 import { routingRows } from "./routing.ts";
 import { printRows, type Row } from "./table.ts";
@@ -31,6 +32,7 @@ const suites: Record<string, () => Row[] | Promise<Row[]>> = {
   counters: counterRows,
   routing: routingRows,
   throughput: () => throughputRows({ seconds, rounds }),
+  events: () => eventRows({ seconds, rounds }),
   start: () => startRows(Math.max(5, rounds)),
   admin: () => adminRows(Math.max(5, rounds)),
   attack: () => attackRows(Math.max(10, seconds)),

@@ -58,7 +58,7 @@ const PACKAGES: Readonly<Record<string, readonly string[]>> = {
   "@jitl/quickjs-wasmfile-release-sync": ["sandbox"],
   "bun:sqlite": ["storage"],
   postgres: ["storage"],
-  croner: ["domain", "background"],
+  croner: ["domain"],
   "lru-cache": ["execution", "sandbox", "http", "http/admin", "services", "bindings"],
 };
 

@@ -55,7 +55,8 @@ const OWN_STAGE = ["test/e2e/", "test/browser/", "test/arm64/", "test/soak/"];
  * data folder and its disk.
  */
 const ONLY_POSTGRES = /^test\/e2e\/postgres(-\w+)?\.test\.ts$/;
-const BOTH_ENGINES = "concurrency durability lifecycle listeners modules operations reset-password";
+const BOTH_ENGINES =
+  "concurrency crash durability lifecycle listeners modules operations reset-password";
 
 const STAGES: readonly Stage[] = [
   {

@@ -5,6 +5,37 @@
 
 import type { LoginInput, LoginOutput, SetupInput, WireAccount } from "./schema/accounts.ts";
 import type { AppInput, WireApp } from "./schema/apps.ts";
+import type {
+  importQuery,
+  WireClearedRecords,
+  WireDataCollection,
+  WireImportCounts,
+} from "./schema/data.ts";
+import type {
+  CountInput,
+  DocumentInput,
+  DocumentPatch,
+  DocumentReplacement,
+  documentQuery,
+  ExplainInput,
+  FindInput,
+  IndexInput,
+  WireDocument,
+  WireDocumentIndex,
+  WireDocumentWritten,
+  WireExplanation,
+} from "./schema/data-docs.ts";
+import type { KvEntryInput, WireKvEntry, WireKvWritten } from "./schema/data-kv.ts";
+import type {
+  DeadLetterBatchInput,
+  DeadLetterFilterInput,
+  DeadLetterNoteInput,
+  DeadLetterPurgeInput,
+  WireDeadLetter,
+  WireDeadLetterCounts,
+  WireDeadLetterProgress,
+  WireWholeDeadLetter,
+} from "./schema/dead-letters.ts";
 import type { WireExecution } from "./schema/executions.ts";
 import type { WirePage } from "./schema/pages.ts";
 import type {
@@ -26,6 +57,21 @@ import type {
   WireVersion,
   WireVersionSummary,
 } from "./schema/scripts.ts";
+
+import type {
+  CronPreviewInput,
+  CronTriggerInput,
+  CronTriggerPatch,
+  DataTriggerInput,
+  DataTriggerPatch,
+  DeadLetterTriggerInput,
+  DeadLetterTriggerPatch,
+  WireCronPreview,
+  WireCronTrigger,
+  WireDataTrigger,
+  WireDeadLetterTrigger,
+  WireTrigger,
+} from "./schema/triggers.ts";
 
 export interface ClientOptions {
   /** Of either listener, without a path: `http://pi:8080`. */
@@ -65,6 +111,15 @@ export interface PageOptions {
   cursor?: string | null;
 }
 
+/** What `dry_run` and `emit` mean is said in the API's document; both are false. */
+export interface ImportOptions {
+  collection?: string;
+  mode?: typeof importQuery.infer.mode;
+  dry_run?: boolean;
+  emit?: boolean;
+}
+
+type DocumentPlace = typeof documentQuery.infer;
 type Query = Record<string, string | number | boolean | null | undefined>;
 
 /** Every call throws PicClientError for an answer that is not 2xx, and what fetch throws. */
@@ -137,6 +192,107 @@ export class PicClient {
     match: (input: MatchInput) => this.#call<MatchOutput>("POST", "/routes/match", { body: input }),
   };
 
+  /** What an app's events run. @param app id or slug */
+  readonly triggers = {
+    list: (app: string, page: PageOptions = {}) =>
+      this.#call<WirePage<WireTrigger>>("GET", `/apps/${part(app)}/triggers`, {
+        query: { ...page },
+      }),
+    listOfScript: (scriptId: string, page: PageOptions = {}) =>
+      this.#call<WirePage<WireTrigger>>("GET", `/scripts/${part(scriptId)}/triggers`, {
+        query: { ...page },
+      }),
+    kv: this.#triggersOf<DataTriggerInput, DataTriggerPatch, WireDataTrigger>("kv"),
+    docs: this.#triggersOf<DataTriggerInput, DataTriggerPatch, WireDataTrigger>("docs"),
+    cron: this.#triggersOf<CronTriggerInput, CronTriggerPatch, WireCronTrigger>("cron"),
+    deadLetter: this.#triggersOf<
+      DeadLetterTriggerInput,
+      DeadLetterTriggerPatch,
+      WireDeadLetterTrigger
+    >("dead_letter"),
+    previewCron: (app: string, input: CronPreviewInput) =>
+      this.#call<WireCronPreview>("POST", `/apps/${part(app)}/triggers/cron/preview`, {
+        body: input,
+      }),
+  };
+
+  /** @param app id or slug */
+  readonly deadLetters = {
+    list: (app: string, filter: DeadLetterFilterInput & PageOptions = {}) =>
+      this.#call<WirePage<WireDeadLetter>>("GET", `/apps/${part(app)}/dead-letters`, {
+        query: { ...filter },
+      }),
+    counts: (app: string) =>
+      this.#call<WireDeadLetterCounts>("GET", `/apps/${part(app)}/dead-letters/counts`),
+    get: (app: string, id: string) =>
+      this.#call<WireWholeDeadLetter>("GET", `/apps/${part(app)}/dead-letters/${part(id)}`),
+    replay: (app: string, id: string, input: DeadLetterNoteInput = {}) =>
+      this.#call<WireDeadLetter>("POST", `/apps/${part(app)}/dead-letters/${part(id)}/replay`, {
+        body: input,
+      }),
+    resolve: (app: string, id: string, input: DeadLetterNoteInput = {}) =>
+      this.#call<WireDeadLetter>("POST", `/apps/${part(app)}/dead-letters/${part(id)}/resolve`, {
+        body: input,
+      }),
+    /** A bounded number of them: again while the answer says that there are more. */
+    replayAll: (app: string, input: DeadLetterBatchInput) =>
+      this.#call<WireDeadLetterProgress>("POST", `/apps/${part(app)}/dead-letters/replay`, {
+        body: input,
+      }),
+    resolveAll: (app: string, input: DeadLetterBatchInput) =>
+      this.#call<WireDeadLetterProgress>("POST", `/apps/${part(app)}/dead-letters/resolve`, {
+        body: input,
+      }),
+    purge: (app: string, input: DeadLetterPurgeInput) =>
+      this.#call<WireDeadLetterProgress>("POST", `/apps/${part(app)}/dead-letters/purge`, {
+        body: input,
+      }),
+  };
+
+  /** An app's entries. @param app id or slug */
+  readonly kv = {
+    ...this.#dataOf("kv"),
+    entries: (app: string, asked: { collection: string; prefix?: string } & PageOptions) =>
+      this.#call<WirePage<WireKvEntry>>("GET", `/apps/${part(app)}/kv/entries`, {
+        query: { ...asked },
+      }),
+    get: (app: string, place: { collection: string; key: string }) =>
+      this.#call<WireKvEntry>("GET", `/apps/${part(app)}/kv/entry`, { query: place }),
+    set: (app: string, input: KvEntryInput) =>
+      this.#call<WireKvWritten>("PUT", `/apps/${part(app)}/kv/entry`, { body: input }),
+    delete: (app: string, place: { collection: string; key: string; if_version?: number }) =>
+      this.#call<void>("DELETE", `/apps/${part(app)}/kv/entry`, { query: place }),
+  };
+
+  /** An app's documents. @param app id or slug */
+  readonly docs = {
+    ...this.#dataOf("docs"),
+    find: (app: string, input: FindInput) =>
+      this.#call<WirePage<WireDocument>>("POST", `/apps/${part(app)}/docs/find`, { body: input }),
+    count: (app: string, input: CountInput) =>
+      this.#call<{ count: number }>("POST", `/apps/${part(app)}/docs/count`, { body: input }),
+    explain: (app: string, input: ExplainInput) =>
+      this.#call<WireExplanation>("POST", `/apps/${part(app)}/docs/explain`, { body: input }),
+    get: (app: string, place: DocumentPlace) =>
+      this.#call<WireDocument>("GET", `/apps/${part(app)}/docs/document`, { query: { ...place } }),
+    insert: (app: string, input: DocumentInput) =>
+      this.#call<WireDocumentWritten>("POST", `/apps/${part(app)}/docs/document`, { body: input }),
+    replace: (app: string, input: DocumentReplacement) =>
+      this.#call<WireDocumentWritten>("PUT", `/apps/${part(app)}/docs/document`, { body: input }),
+    patch: (app: string, input: DocumentPatch) =>
+      this.#call<WireDocumentWritten>("PATCH", `/apps/${part(app)}/docs/document`, { body: input }),
+    delete: (app: string, place: DocumentPlace & { if_version?: number }) =>
+      this.#call<void>("DELETE", `/apps/${part(app)}/docs/document`, { query: { ...place } }),
+    indexes: (app: string, collection: string) =>
+      this.#call<{ items: WireDocumentIndex[] }>("GET", `/apps/${part(app)}/docs/indexes`, {
+        query: { collection },
+      }),
+    createIndex: (app: string, input: IndexInput) =>
+      this.#call<WireDocumentIndex>("POST", `/apps/${part(app)}/docs/indexes`, { body: input }),
+    dropIndex: (app: string, input: IndexInput) =>
+      this.#call<void>("DELETE", `/apps/${part(app)}/docs/indexes`, { query: { ...input } }),
+  };
+
   readonly executions = {
     get: (id: string) => this.#call<WireExecution>("GET", `/executions/${part(id)}`),
   };
@@ -146,23 +302,78 @@ export class PicClient {
     return login;
   }
 
+  #triggersOf<Input, Patch, Wire>(kind: string) {
+    const all = (app: string) => `/apps/${part(app)}/triggers/${kind}`;
+    const one = (app: string, id: string) => `${all(app)}/${part(id)}`;
+    return {
+      create: (app: string, input: Input) => this.#call<Wire>("POST", all(app), { body: input }),
+      list: (app: string, page: PageOptions = {}) =>
+        this.#call<WirePage<Wire>>("GET", all(app), { query: { ...page } }),
+      get: (app: string, id: string) => this.#call<Wire>("GET", one(app, id)),
+      update: (app: string, id: string, patch: Patch) =>
+        this.#call<Wire>("PATCH", one(app, id), { body: patch }),
+      delete: (app: string, id: string) => this.#call<void>("DELETE", one(app, id)),
+    };
+  }
+
+  /** What entries and documents have in common. */
+  #dataOf(source: "kv" | "docs") {
+    const all = (app: string) => `/apps/${part(app)}/${source}`;
+    return {
+      collections: (app: string, page: PageOptions = {}) =>
+        this.#call<WirePage<WireDataCollection>>("GET", all(app), { query: { ...page } }),
+      /** A bounded number of records: again while the answer says that there are more. */
+      clear: (app: string, asked: { collection: string; confirm: string; emit?: boolean }) =>
+        this.#call<WireClearedRecords>("DELETE", `${all(app)}/collection`, { query: asked }),
+      /** JSON Lines. Reading them throws when the export was cut off. */
+      export: async (app: string, asked: { collection?: string } = {}): Promise<Response> =>
+        this.#send("GET", `${all(app)}/export`, { query: asked }),
+      import: async (
+        app: string,
+        lines: Blob | ReadableStream<Uint8Array> | string,
+        options: ImportOptions = {},
+      ): Promise<WireImportCounts> => {
+        const sent = { lines, query: { ...options } };
+        const response = await this.#send("POST", `${all(app)}/import`, sent);
+        return (await response.json()) as WireImportCounts;
+      },
+    };
+  }
+
   async #call<T>(
     method: string,
     path: string,
-    sent: { body?: unknown; query?: Query } = {},
+    { body, query = {} }: { body?: unknown; query?: Query } = {},
   ): Promise<T> {
-    const headers = new Headers({ accept: "application/json" });
+    const sent = body === undefined ? { query } : { query, json: JSON.stringify(body) };
+    const response = await this.#send(method, path, sent);
+    // A 204 has nothing to read; the calls that can get one promise nothing.
+    return (response.status === 204 ? undefined : await response.json()) as T;
+  }
+
+  /** The answer, unread. */
+  async #send(
+    method: string,
+    path: string,
+    {
+      query,
+      json,
+      lines,
+    }: { query: Query; json?: string; lines?: Blob | ReadableStream<Uint8Array> | string },
+  ): Promise<Response> {
+    const headers = new Headers({ accept: "application/json, application/x-ndjson" });
     if (this.#token !== undefined) headers.set("authorization", `Bearer ${this.#token}`);
-    if (sent.body !== undefined) headers.set("content-type", "application/json");
-    const request = new Request(this.#address(path, sent.query ?? {}), {
+    if (json !== undefined) headers.set("content-type", "application/json");
+    if (lines !== undefined) headers.set("content-type", "application/x-ndjson");
+    const body = json ?? lines;
+    const request = new Request(this.#address(path, query), {
       method,
       headers,
-      ...(sent.body === undefined ? {} : { body: JSON.stringify(sent.body) }),
+      ...(body === undefined ? {} : { body }),
     });
     const response = await (this.options.fetch ?? fetch)(request);
     if (!response.ok) throw await failure(response);
-    // A 204 has nothing to read; the calls that can get one promise nothing.
-    return (response.status === 204 ? undefined : await response.json()) as T;
+    return response;
   }
 
   #address(path: string, query: Query): string {

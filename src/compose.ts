@@ -6,8 +6,10 @@
  * children ended, the database closed.
  */
 import { version as productVersion } from "../package.json";
+import { createDispatcher, type Dispatcher } from "./background/dispatcher.ts";
 import { createLiveness, type Sandboxes } from "./background/liveness.ts";
 import { createMaintenance } from "./background/maintenance.ts";
+import { createScheduler } from "./background/scheduler.ts";
 import type { Probe, Supervision } from "./background/supervision.ts";
 import { systemClock } from "./base/clock.ts";
 import { releaseCodePages } from "./base/code-pages.ts";
@@ -15,10 +17,12 @@ import { newId } from "./base/ids.ts";
 import type { Logger } from "./base/log.ts";
 import { countersSince, snapshotCounters } from "./base/metrics.ts";
 import type { Supervisor } from "./base/notify.ts";
-import { createKvBinding } from "./bindings/kv.ts";
+import { composeBindings } from "./compose-bindings.ts";
 import type { Config } from "./config.ts";
 import { PicError } from "./domain/errors.ts";
 import { drainMsMax, notifySendMsMax } from "./domain/limits.ts";
+import type { Invoker } from "./execution/api.ts";
+import { AsyncRuns } from "./execution/async.ts";
 import { Gate } from "./execution/gate.ts";
 import { createInvoker } from "./execution/invoke.ts";
 import { createErrorMapper } from "./execution/positions.ts";
@@ -35,14 +39,10 @@ import { Accounts } from "./services/accounts.ts";
 import { Apps } from "./services/apps.ts";
 import { LoginAttempts } from "./services/attempts.ts";
 import { StoredClock } from "./services/clock.ts";
-import { settled } from "./services/durability.ts";
-import { Executions } from "./services/executions.ts";
 import { LiveRoutes } from "./services/live-routes.ts";
 import { Passwords } from "./services/passwords.ts";
-import { Routes } from "./services/routes.ts";
-import { Scripts } from "./services/scripts.ts";
 import { Sessions } from "./services/sessions.ts";
-import type { Database } from "./storage/port.ts";
+import type { Database, Tx } from "./storage/port.ts";
 import { openSqliteFolder } from "./storage/sqlite.ts";
 import { lockDataDir } from "./storage/sqlite-lock.ts";
 
@@ -118,7 +118,7 @@ async function openFolder(config: Config, log: Logger): Promise<Omit<Storage, "c
   }
 }
 
-/** Waits for PostgreSQL and takes its database for this process alone. */
+/** Waits for PostgreSQL. Other servers may work on the same database. */
 async function openServerDatabase(
   url: string,
   log: Logger,
@@ -153,7 +153,7 @@ function composeAccounts({ db, clock }: Storage, config: Config, log: Logger) {
   return { sessions, accounts };
 }
 
-/** For `picloud admin …`: the folder must not be in use. */
+/** For `picloud admin …`: the folder must not be in use; a PostgreSQL database may be. */
 export async function composeAdmin(config: Config, log: Logger): Promise<AdminTools> {
   const storage = await openStorage(config, log);
   const { accounts } = composeAccounts(storage, config, log);
@@ -204,7 +204,7 @@ type End = () => Promise<void> | void;
 async function start(config: Config, log: Logger, storage: Storage, ends: End[]): Promise<Started> {
   const { db, clock } = storage;
   const dataPlane = await startDataPlane(config, log, storage, ends);
-  const { records, catalog, invoker } = dataPlane;
+  const { records, catalog, invoker, data } = dataPlane;
   const compiler = createCompiler({
     command: [...config.command, "compile"],
     clock: systemClock,
@@ -222,24 +222,16 @@ async function start(config: Config, log: Logger, storage: Storage, ends: End[])
   const gateway = createGateway({
     table: () => live.table(),
     invoker,
+    asyncRuns: new AsyncRuns({ db, catalog, usage: data.usage, clock, newId }),
+    publicBaseUrl: config.publicBaseUrl,
     findScript: (id) => findScript(catalog, id),
     auth: { canExecute: async (token) => (await sessions.authenticate(token)) !== null },
     admin: async () => {
       // Who logs in is about to save: the compiler starts while the admin plane loads.
       compiler.prepare();
-      const { createAdminApp } = await import("./http/admin/app.ts");
-      return createAdminApp({
-        accounts,
-        apps,
-        scripts: new Scripts({ db, clock, newId, compiler, ceilings: config.ceilings, live }),
-        routes: new Routes({ db, clock, newId, live }),
-        executions: new Executions({ db, records }),
-        authenticate: (token) => sessions.authenticate(token),
-        settled: () => settled(db),
-        log,
-        newId,
-        publicBaseUrl: config.publicBaseUrl,
-      });
+      const { composeAdminPlane } = await import("./compose-admin.ts");
+      const parts = { config, log, db, clock, accounts, sessions, apps, live, compiler };
+      return composeAdminPlane({ ...parts, records, data });
     },
     version: () => versions(config, db),
     adminPort: () => servers?.adminPort ?? config.adminBind.port,
@@ -247,9 +239,12 @@ async function start(config: Config, log: Logger, storage: Storage, ends: End[])
     newId,
   });
   await dataPlane.ready();
+  const dispatcher = await startDispatcher(storage, log, dataPlane, ends);
   servers = listen(config, gateway, log);
-  ends.push(() => servers?.stop(drainMsMax));
+  // Both drain what runs, in the same time.
+  ends.push(async () => void (await Promise.all([servers?.stop(drainMsMax), dispatcher.stop()])));
   startMaintenance(config, log, storage, records, ends);
+  await startScheduler(storage, log, ends);
   const addresses = addressesOf(config, servers);
   const probe = createLiveness({ db, sandboxes: dataPlane.sandboxes });
   return { addresses, setup_url: setupUrl(addresses, setup_token), probe };
@@ -261,9 +256,10 @@ async function startDataPlane(config: Config, log: Logger, storage: Storage, end
   // Before the pool, and so stopped after it: what the pool cuts off leaves a record.
   const records = new ExecutionRecords({ logs, clock, log, mapError: createErrorMapper(db) });
   ends.push(() => records.stop());
+  const data = await composeBindings({ config, log, db, clock }, ends);
   const pool = createSandboxPool({
     children: config.sandboxes,
-    bindings: [createKvBinding({ db, clock })],
+    bindings: data.bindings,
     image_cache_mb: config.imageCacheMb,
     command: [...config.command, "sandbox"],
     onRest: () => {
@@ -282,9 +278,10 @@ async function startDataPlane(config: Config, log: Logger, storage: Storage, end
     log,
   });
   ends.push(() => catalog.close());
+  const gate = new Gate({ clock: systemClock, running: config.maxConcurrency });
   const invoker = createInvoker({
     catalog,
-    gate: new Gate({ clock: systemClock, running: config.maxConcurrency }),
+    gate,
     pool,
     db,
     records,
@@ -297,7 +294,7 @@ async function startDataPlane(config: Config, log: Logger, storage: Storage, end
     const { children, starting } = pool.stats();
     return { ready: children, starting };
   };
-  return { records, catalog, invoker, ready: () => pool.ready(), sandboxes };
+  return { records, catalog, gate, invoker, data, ready: () => pool.ready(), sandboxes };
 }
 
 function startMaintenance(
@@ -321,6 +318,27 @@ function startMaintenance(
   records.watchWrites((bytes) => maintenance.wrote(bytes));
   maintenance.start();
   ends.push(() => maintenance.stop());
+}
+
+/** Ends before the sandboxes do: what it has executed is settled. */
+async function startDispatcher(
+  { db, clock }: Storage,
+  log: Logger,
+  { gate, invoker }: { gate: Gate; invoker: Invoker },
+  ends: End[],
+): Promise<Dispatcher> {
+  const dispatcher = createDispatcher({ db, gate, invoker, clock, log, newId });
+  ends.push(() => dispatcher.stop());
+  await dispatcher.start();
+  return dispatcher;
+}
+
+/** After what handles deliveries. */
+async function startScheduler({ db, clock }: Storage, log: Logger, ends: End[]): Promise<void> {
+  const storeTime = (tx: Tx) => clock.store(tx);
+  const scheduler = createScheduler({ db, clock, storeTime, newId, log });
+  ends.push(() => scheduler.stop());
+  await scheduler.start();
 }
 
 function listen(config: Config, { fetchPublic, fetchAdmin }: Gateway, log: Logger): Servers {

@@ -93,6 +93,8 @@ export function loadConfig(around: Surroundings, role: RoleArguments = {}): Load
     sandboxes: read(SETTINGS.sandboxes),
     maxConcurrency: read(SETTINGS.maxConcurrency),
     imageCacheMb: read(SETTINGS.imageCacheMb),
+    appDataMb: read(SETTINGS.appDataMb),
+    appDataRows: read(SETTINGS.appDataRows),
     logRetentionDays: read(SETTINGS.logRetentionDays),
     logMaxMb: read(SETTINGS.logMaxMb),
     logFormat: read(SETTINGS.logFormat),

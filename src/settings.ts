@@ -7,6 +7,10 @@ import { resolve } from "node:path";
 import type { LogLevel } from "./base/log.ts";
 import { databaseUrlProblem } from "./domain/database-url.ts";
 import {
+  appDataMbDefault,
+  appDataMbMax,
+  appDataRowsDefault,
+  appDataRowsMax,
   gateRunningMax,
   imageCacheMbDefault,
   LIMIT_CEILINGS,
@@ -45,6 +49,8 @@ export interface Settings {
   sandboxes: number;
   maxConcurrency: number;
   imageCacheMb: number;
+  appDataMb: number;
+  appDataRows: number;
   logRetentionDays: number;
   logMaxMb: number;
   logFormat: "json" | "pretty";
@@ -196,6 +202,20 @@ export const SETTINGS: { readonly [K in keyof Settings]: Setting<Settings[K]> } 
     max: 1_024,
     initial: imageCacheMbDefault,
     description: "Memory a sandbox keeps for the images of loaded scripts",
+  }),
+  appDataMb: wholeNumber({
+    name: "PICLOUD_APP_DATA_MB",
+    min: 1,
+    max: appDataMbMax,
+    initial: appDataMbDefault,
+    description: "What one app may keep: entries, documents, and events that wait or have failed",
+  }),
+  appDataRows: wholeNumber({
+    name: "PICLOUD_APP_DATA_ROWS",
+    min: 1,
+    max: appDataRowsMax,
+    initial: appDataRowsDefault,
+    description: "The same, as a number of rows",
   }),
   logRetentionDays: wholeNumber({
     name: "PICLOUD_LOG_RETENTION_DAYS",

@@ -65,6 +65,14 @@ describe("what a role loads", () => {
     expect(files.filter((file) => documentOnly.test(file))).toEqual([]);
   });
 
+  test("croner comes with the first cron expression, and not before", () => {
+    const isCroner = (file: string) => file.startsWith("node_modules/croner/");
+    for (const entry of ["src/compose.ts", "src/http/admin/app.ts"]) {
+      expect(loaded(entry).filter(isCroner)).toEqual([]);
+    }
+    expect(loaded("src/domain/cron.ts").filter(isCroner)).not.toEqual([]);
+  });
+
   test("the document loads the rest", () => {
     const files = loaded("src/http/admin/openapi.ts");
     expect(files.filter((file) => documentOnly.test(file))).not.toEqual([]);

@@ -66,6 +66,8 @@ describe("defaults", () => {
       sandboxes: 2,
       maxConcurrency: 32,
       imageCacheMb: 32,
+      appDataMb: 1_024,
+      appDataRows: 1_000_000,
       logRetentionDays: 7,
       logMaxMb: 256,
       logFormat: "json",

@@ -10,19 +10,24 @@ create table docs (
   primary key (app_id, collection, id)
 );
 
--- While an index is built, documents up to and including built_to are in it, and all that are written.
+-- While an index is built, documents up to and including built_to are in it, and all that are written; the
+-- same while it is dropped. multikey: no document has several entries (0), some have (1), some have more
+-- than are kept (2).
 create table doc_indexes (
   app_id text collate "C" not null references apps (id) on delete cascade,
   collection text collate "C" not null check (octet_length(collection) between 1 and 128),
   field text collate "C" not null check (octet_length(field) between 1 and 256),
-  state text collate "C" not null check (state in ('building', 'ready')),
+  state text collate "C" not null check (state in ('building', 'ready', 'dropping')),
   built_to text collate "C" not null,
+  multikey integer not null check (multikey in (0, 1, 2)),
   created_at bigint not null,
   primary key (app_id, collection, field)
 );
 
--- One row for each value of the field in a document: several when it holds an array. `type` orders values of
--- different types (domain/doc-values.ts); `number` and `text` order those of one, and one of them is set.
+create index doc_indexes_unfinished on doc_indexes (created_at) where state <> 'ready';
+
+-- One row for each value of the field in a document: several when it holds an array. (type, number, text) sort
+-- as the values do: domain/doc-index-keys.ts.
 create table doc_index_entries (
   app_id text collate "C" not null,
   collection text collate "C" not null,
@@ -35,5 +40,3 @@ create table doc_index_entries (
   foreign key (app_id, collection, field)
     references doc_indexes (app_id, collection, field) on delete cascade
 );
-
-create index doc_index_entries_by_doc on doc_index_entries (app_id, collection, doc_id);

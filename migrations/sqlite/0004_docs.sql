@@ -1,5 +1,7 @@
 -- Documents, and their indexes as rows.
 
+-- With row ids: rows are long, and a table without them wastes half of its pages (100,000 of 1.5 KB: 468 MB, and
+-- 215 MB with row ids; a read of one 17 µs and 7 µs).
 create table docs (
   app_id text not null references apps (id) on delete cascade,
   collection text not null check (octet_length(collection) between 1 and 128),
@@ -8,21 +10,26 @@ create table docs (
   updated_at integer not null,
   value text not null check (octet_length(value) <= 262144),
   primary key (app_id, collection, id)
-) strict, without rowid;
+) strict;
 
--- While an index is built, documents up to and including built_to are in it, and all that are written.
+-- While an index is built, documents up to and including built_to are in it, and all that are written; the
+-- same while it is dropped. multikey: no document has several entries (0), some have (1), some have more
+-- than are kept (2).
 create table doc_indexes (
   app_id text not null references apps (id) on delete cascade,
   collection text not null check (octet_length(collection) between 1 and 128),
   field text not null check (octet_length(field) between 1 and 256),
-  state text not null check (state in ('building', 'ready')),
+  state text not null check (state in ('building', 'ready', 'dropping')),
   built_to text not null,
+  multikey integer not null check (multikey in (0, 1, 2)),
   created_at integer not null,
   primary key (app_id, collection, field)
 ) strict, without rowid;
 
--- One row for each value of the field in a document: several when it holds an array. `type` orders values of
--- different types (domain/doc-values.ts); `number` and `text` order those of one, and one of them is set.
+create index doc_indexes_unfinished on doc_indexes (created_at) where state <> 'ready';
+
+-- One row for each value of the field in a document: several when it holds an array. (type, number, text) sort
+-- as the values do: domain/doc-index-keys.ts.
 create table doc_index_entries (
   app_id text not null,
   collection text not null,
@@ -35,5 +42,3 @@ create table doc_index_entries (
   foreign key (app_id, collection, field)
     references doc_indexes (app_id, collection, field) on delete cascade
 ) strict, without rowid;
-
-create index doc_index_entries_by_doc on doc_index_entries (app_id, collection, doc_id);

@@ -1,5 +1,6 @@
 /**
- * Housekeeping: execution records past their age or over their size, expired sessions.
+ * Housekeeping: execution records past their age or over their size, expired sessions and entries,
+ * dead letters that are over, asynchronous executions that nobody asks after any more.
  *
  * It runs shortly after the start and then rarely, and only when something happened since: an idle
  * server writes nothing, because its card wears. A flood of records does not wait for its turn, or it
@@ -13,6 +14,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
 import {
+  deadLetterRetentionDays,
   maintenanceChunkRows,
   maintenanceChunksMax,
   maintenanceEveryMs,
@@ -25,10 +27,16 @@ import {
   maintenanceWrittenShare,
 } from "../domain/limits.ts";
 import { type StartTimer, startTimer } from "../execution/timers.ts";
+import { deleteAsyncExecutionsBefore } from "../storage/async-executions.ts";
+import { purgeDeadLetters } from "../storage/dead-letters.ts";
+import { purgeLeftovers } from "../storage/event-attempts.ts";
 import { deleteExecutionsBefore, deleteOldestExecutions } from "../storage/executions.ts";
+import { deleteExpiredKv, hasExpiredKv } from "../storage/kv.ts";
 import type { Database, Tx } from "../storage/port.ts";
 import { deleteExpiredSessions } from "../storage/sessions.ts";
 import { sql } from "../storage/sql.ts";
+
+const dayMs = 24 * 3_600_000;
 
 export interface MaintenanceOptions {
   db: Database;
@@ -49,6 +57,10 @@ export interface MaintenanceOptions {
 
 export interface MaintenanceReport {
   sessions_deleted: number;
+  entries_expired: number;
+  async_executions_deleted: number;
+  dead_letters_deleted: number;
+  attempts_deleted: number;
   records_deleted_by_age: number;
   records_deleted_by_size: number;
 }
@@ -78,6 +90,8 @@ class Loop implements Maintenance {
   /** Bytes of records since the last run began. */
   #written = 0;
   #isSoon = false;
+  /** More entries had expired than one run deletes. */
+  #isUnfinished = false;
   /** On the monotonic clock. */
   #ranAt = Number.NEGATIVE_INFINITY;
 
@@ -113,9 +127,13 @@ class Loop implements Maintenance {
     const { db, logs, clock } = this.options;
     const now = clock.now();
     const isStopping = () => this.#isStopping;
-    const oldest = now - this.options.log_retention_days * 24 * 3_600_000;
+    const oldest = now - this.options.log_retention_days * dayMs;
     return {
       sessions_deleted: await purgeSessions(db, now, isStopping),
+      entries_expired: await purgeEntries(db, now, isStopping),
+      async_executions_deleted: await purgeAsync(db, now, isStopping),
+      dead_letters_deleted: await purgeLetters(db, now, isStopping),
+      attempts_deleted: await inChunks(isStopping, (rows) => purgeLeftovers(db, rows)),
       records_deleted_by_age: await purgeOld(logs, oldest, isStopping),
       records_deleted_by_size: await purgeOverSize(logs, this.options.log_max_mb, isStopping),
     };
@@ -129,7 +147,7 @@ class Loop implements Maintenance {
       this.#running = this.#tick().finally(() => {
         this.#running = null;
         if (!this.#isStarted) return;
-        this.#arm(maintenanceEveryMs);
+        this.#arm(this.#isUnfinished ? maintenanceSoonMs : maintenanceEveryMs);
         // What was written meanwhile may be enough for the next one.
         this.wrote(0);
       });
@@ -141,11 +159,14 @@ class Loop implements Maintenance {
     const { clock, db, log, activity, storeTime } = this.options;
     const active = activity();
     const isIdle = active === this.#activity;
-    if (isIdle && clock.monotonic() - this.#ranAt < maintenanceIdleEveryMs) return;
+    const isRested = isIdle && !this.#isUnfinished;
+    if (isRested && clock.monotonic() - this.#ranAt < maintenanceIdleEveryMs) return;
     try {
       // Before the first run nothing is known to have been written: the machine may just be on.
       if (!isIdle && this.#activity !== -1) await db.tx(storeTime);
+      this.#isUnfinished = false;
       const report = await this.runOnce();
+      this.#isUnfinished = report.entries_expired === maintenanceChunksMax * maintenanceChunkRows;
       if (Object.values(report).some((count) => count > 0)) log.info("maintenance", { ...report });
     } catch (error) {
       log.error("maintenance failed; it is tried again later", { error });
@@ -158,6 +179,24 @@ class Loop implements Maintenance {
 
 function purgeSessions(db: Database, now: number, isStopping: () => boolean): Promise<number> {
   return inChunks(isStopping, (rows) => db.tx((tx) => deleteExpiredSessions(tx, now, rows)));
+}
+
+/** Entries are gone by themselves: this only gives their room back, and writes nothing for none. */
+async function purgeEntries(db: Database, now: number, isStopping: () => boolean): Promise<number> {
+  if (!(await hasExpiredKv(db, now))) return 0;
+  return inChunks(isStopping, (rows) => db.tx((tx) => deleteExpiredKv(tx, now, rows)));
+}
+
+function purgeAsync(db: Database, now: number, isStopping: () => boolean): Promise<number> {
+  const oldest = now - deadLetterRetentionDays * dayMs;
+  return inChunks(isStopping, (rows) =>
+    db.tx((tx) => deleteAsyncExecutionsBefore(tx, oldest, rows)),
+  );
+}
+
+function purgeLetters(db: Database, now: number, isStopping: () => boolean): Promise<number> {
+  const before = now - deadLetterRetentionDays * dayMs;
+  return inChunks(isStopping, (limit) => purgeDeadLetters(db, { before, limit }));
 }
 
 async function purgeOld(

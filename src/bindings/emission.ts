@@ -4,16 +4,19 @@ import type { Logger } from "../base/log.ts";
 import type { BindingContext } from "../domain/bindings.ts";
 import { eventDepthMax } from "../domain/limits.ts";
 import type { DataOperation } from "../domain/triggers.ts";
-import { type EmittedChange, emitChange, isWanted, outboxChannel } from "../storage/outbox.ts";
+import { DeliveryAnnouncer } from "../storage/announcements.ts";
+import { type EmittedChange, emitChange, emitChangeTo, isWanted } from "../storage/outbox.ts";
 import type { Database, Tx } from "../storage/port.ts";
 import type { LiveTriggers } from "./live-triggers.ts";
+import type { Usage } from "./usage.ts";
 
 export interface EmissionOptions {
   db: Database;
   clock: Clock;
   newId: () => string;
   log: Logger;
-  live: Pick<LiveTriggers, "mayHave">;
+  live: Pick<LiveTriggers, "mayHave" | "idsFor">;
+  usage: Pick<Usage, "take">;
 }
 
 /** One change. Values are JSON texts; null: there is none. */
@@ -28,16 +31,20 @@ export interface DataChange {
 }
 
 export class Emission {
-  constructor(private readonly options: EmissionOptions) {}
+  readonly #announcer: DeliveryAnnouncer;
 
-  /** False: nothing has to be emitted, and the change needs no transaction. */
-  isNeeded(app_id: string, source: "kv" | "docs"): boolean {
-    return this.options.live.mayHave(app_id, source);
+  constructor(private readonly options: EmissionOptions) {
+    this.#announcer = new DeliveryAnnouncer(options);
   }
 
-  /** Resolves to the number of deliveries. */
+  /** False: no change of the collection has to be emitted, and none needs a transaction for it. */
+  isNeeded(app_id: string, source: "kv" | "docs", collection: string): boolean {
+    return this.options.live.mayHave(app_id, source, collection);
+  }
+
+  /** Resolves to the number of deliveries. Throws PicError `quota_exceeded`, as `Usage.take`. */
   async emit(tx: Tx, cx: BindingContext, change: DataChange): Promise<number> {
-    const { db, clock, newId, log } = this.options;
+    const { db, clock, newId, log, usage, live } = this.options;
     const { source, type, collection, delivery } = { ...change, delivery: cx.delivery };
     const emitted: EmittedChange = {
       event_id: newId(),
@@ -59,8 +66,13 @@ export class Emission {
       }
       return 0;
     }
-    const deliveries = await emitChange(tx, emitted);
-    if (deliveries > 0) await db.notify(tx, outboxChannel, cx.app_id);
+    const among = db.isShared ? null : live.idsFor(cx.app_id, source, collection);
+    const deliveries =
+      among === null ? await emitChange(tx, emitted) : await emitChangeTo(tx, emitted, among);
+    if (deliveries === 0) return 0;
+    const bytes = deliveries * Buffer.byteLength(emitted.payload);
+    usage.take(tx, cx.app_id, { rows: deliveries, bytes });
+    await this.#announcer.announce(tx, cx.app_id);
     return deliveries;
   }
 }

@@ -1,19 +1,27 @@
 /**
- * Which apps have triggers on their data, in memory, so that a write of an app without any costs one
- * statement and not a transaction.
+ * Which triggers apps have on their data, in memory: a write of a collection without any costs one
+ * statement and not a transaction, and where one process has the database others are found by their keys.
  *
  * Invariant: "no" is certain for what this process has committed; another server's new trigger is seen
  * with its announcement. While it is not known the answer is yes, which only costs a look.
  */
 import type { Logger } from "../base/log.ts";
+import { liveTriggersMax } from "../domain/limits.ts";
+import { matchesCollection } from "../domain/triggers.ts";
 import type { Database } from "../storage/port.ts";
 import { sql } from "../storage/sql.ts";
+import { triggersChannel } from "../storage/triggers.ts";
 
-/** The channel on which changes of an app's triggers are announced, with the app's id. */
-export const triggersChannel = "triggers";
+interface LiveTrigger {
+  id: string;
+  app_id: string;
+  kind: "kv" | "docs";
+  collection: string;
+}
 
 export class LiveTriggers {
-  #known = new Set<string>();
+  /** By kind and app. Null: there are some, and too many in all to hold them. */
+  #known = new Map<string, LiveTrigger[] | null>();
   #isKnown = false;
   #reading: Promise<void> | null = null;
   #again = false;
@@ -30,8 +38,20 @@ export class LiveTriggers {
     return stop;
   }
 
-  mayHave(app_id: string, kind: "kv" | "docs"): boolean {
-    return !this.#isKnown || this.#known.has(`${kind} ${app_id}`);
+  mayHave(app_id: string, kind: "kv" | "docs", collection: string): boolean {
+    const ids = this.idsFor(app_id, kind, collection);
+    return ids === null || ids.length > 0;
+  }
+
+  /** Those for a collection, whatever operation they are for; null: that is not known. */
+  idsFor(app_id: string, kind: "kv" | "docs", collection: string): readonly string[] | null {
+    if (!this.#isKnown) return null;
+    const triggers = this.#known.get(`${kind} ${app_id}`);
+    if (triggers === undefined) return none;
+    if (triggers === null) return null;
+    return triggers
+      .filter((trigger) => matchesCollection(trigger.collection, collection))
+      .map(({ id }) => id);
   }
 
   /** Never rejects: until it has succeeded, every app may have some. */
@@ -47,15 +67,27 @@ export class LiveTriggers {
     while (this.#again) {
       this.#again = false;
       try {
-        const rows = await this.options.db.all(sql<{ app_id: string; kind: string }>`
-          select distinct app_id, kind from triggers
-          where is_enabled = 1 and kind in ('kv', 'docs')`);
+        const known = await this.#load();
         if (this.#again) continue;
-        this.#known = new Set(rows.map(({ app_id, kind }) => `${kind} ${app_id}`));
+        this.#known = known;
         this.#isKnown = true;
       } catch (error) {
         this.options.log.warn("The triggers could not be read", { error });
       }
     }
   }
+
+  async #load(): Promise<Map<string, LiveTrigger[] | null>> {
+    const { db } = this.options;
+    const triggers = await db.all(sql<LiveTrigger>`select id, app_id, kind, collection from triggers
+      where is_enabled = 1 and kind in ('kv', 'docs') order by id limit ${liveTriggersMax + 1}`);
+    if (triggers.length <= liveTriggersMax) {
+      return Map.groupBy(triggers, ({ kind, app_id }) => `${kind} ${app_id}`);
+    }
+    const owners = await db.all(sql<Pick<LiveTrigger, "app_id" | "kind">>`
+      select distinct app_id, kind from triggers where is_enabled = 1 and kind in ('kv', 'docs')`);
+    return new Map(owners.map(({ kind, app_id }) => [`${kind} ${app_id}`, null]));
+  }
 }
+
+const none: readonly string[] = [];

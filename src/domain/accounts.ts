@@ -41,7 +41,13 @@ export type Action =
   | "script.write"
   | "route.read"
   | "route.write"
-  | "execution.read";
+  | "trigger.read"
+  | "trigger.write"
+  | "dead_letter.read"
+  | "dead_letter.write"
+  | "execution.read"
+  | "data.read"
+  | "data.write";
 
 /** Until roles arrive every account may do everything. */
 export function mayAct(_actor: Actor, _action: Action): boolean {

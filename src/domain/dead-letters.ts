@@ -1,5 +1,5 @@
 /** Dead letters: deliveries whose last attempt has failed. */
-import type { DeliveryKey, EventSource, EventType, RetryPolicy } from "./events.ts";
+import type { Delivery, DeliveryKey, EventSource, EventType, RetryPolicy } from "./events.ts";
 
 /**
  *   open ─┬→ replaying ─┬→ replayed
@@ -53,4 +53,26 @@ export interface EventAttempt extends DeliveryKey {
   error: DeliveryError | null;
   started_at: number;
   duration_ms: number;
+}
+
+/** The delivery that a replay puts back. Its policy counts anew, its attempts are counted on. */
+export function deliveryOf(letter: DeadLetter, fence: number): Delivery {
+  return {
+    event_id: letter.event_id,
+    trigger_id: letter.trigger_id,
+    app_id: letter.app_id,
+    script_id: letter.script_id,
+    source: letter.source,
+    type: letter.type,
+    depth: letter.depth,
+    root_execution_id: letter.root_execution_id,
+    created_at: letter.event_at,
+    attempt: letter.attempts,
+    attempt_base: letter.attempts,
+    crashes: 0,
+    fence,
+    retry: letter.retry,
+    dead_letter_id: letter.id,
+    payload: letter.payload,
+  };
 }

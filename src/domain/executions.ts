@@ -1,3 +1,5 @@
+import type { EventSource, EventType } from "./events.ts";
+
 export type ExecutionStatus =
   | "success"
   | "error"
@@ -49,6 +51,22 @@ export interface RecordedResponse {
   truncated: boolean;
 }
 
+/** What a handler ran for. */
+export interface RecordedEvent {
+  /** The same for all its attempts. */
+  id: string;
+  source: EventSource;
+  type: EventType;
+  /** 1 for the first. */
+  attempt: number;
+  /** "" for a request of an asynchronous route. */
+  trigger_id: string;
+  depth: number;
+  /** What its source adds to `ctx.event`, as JSON text; null for a request, and in a brief record. */
+  body: string | null;
+  truncated: boolean;
+}
+
 /** What is kept of one execution. Redacted before it is made. */
 export interface ExecutionRecord {
   id: string;
@@ -64,7 +82,10 @@ export interface ExecutionRecord {
   duration_ms: number;
   cpu_ms: number;
   memory_bytes: number;
+  /** Null for an event. */
   request: RecordedRequest | null;
+  /** Null for what a caller waited for. */
+  event: RecordedEvent | null;
   response: RecordedResponse | null;
   logs: LogEntry[];
   logs_dropped: number;

@@ -268,8 +268,6 @@ export const kvListLimitDefault = 50;
 export const kvListBytesMax = 1024 * 1024;
 /** Rows read by one scan of a list, so that no scan holds more than this many largest values. */
 export const kvListScanRowsMax = 51;
-/** How often an increment looks again because another one came between. */
-export const kvIncrementTriesMax = 100;
 export const kvCursorCharsMax = 1_024;
 /** Lists of one app that are read at once: all apps, and the admin API, share one thread for them. */
 export const kvListsPerAppMax = 2;
@@ -280,9 +278,13 @@ export const kvListWaitMsMax = 10_000;
 export const kvListAppsMax = 256;
 
 // time to live of entries
+export const ttlSecondsMin = 0.001;
 export const ttlSecondsMax = 10 * 365 * 24 * 3_600;
-/** Keys of one `getMany`. */
+/** Keys of one `getMany`, and the values of all of them together. */
 export const kvManyKeysMax = 100;
+export const kvManyBytesMax = 4 * 1024 * 1024;
+/** Longer values of a `getMany` are read by the thread of the lists. */
+export const kvManyShortBytesMax = 4 * 1024;
 /** How often a write that must know what it replaces looks again because another came between. */
 export const dataWriteTriesMax = 100;
 
@@ -291,24 +293,110 @@ export const docIdBytesMax = 512;
 export const docBytesMax = 256 * 1024;
 export const docFieldBytesMax = 256;
 export const docIndexesPerCollectionMax = 8;
+export const docIndexesPerAppMax = 200;
+/** Levels of objects and arrays in one document. */
+export const docDepthMax = 100;
+/** Of one text an index keeps so many characters, and of one document the entries of so many values. */
+export const docIndexTextCharsMax = 128;
+export const docIndexKeysMax = 50;
+/** Of one query: nested $and, $or and $not, conditions, values of one $in, fields of a sort. */
+export const docQueryDepthMax = 8;
+export const docConditionsMax = 100;
+export const docInValuesMax = 200;
+export const docSortFieldsMax = 4;
+export const docFindLimitMax = 200;
+export const docFindLimitDefault = 50;
+/** A cursor holds the values that were sorted by: with room for those of the largest document. */
+export const docCursorCharsMax = 512 * 1024;
+/** A page ends early, with a cursor, once its documents pass this many bytes. */
+export const docPageBytesMax = 1024 * 1024;
+/** Documents, and bytes of them, that one find or count reads; each condition counts as a share of them. */
+export const docFindRowsMax = 10_000;
+export const docFindBytesMax = 32 * 1024 * 1024;
+export const docConditionShare = 0.2;
+/** Documents in one read, so that none holds more than this many largest ones. */
+export const docScanRowsMax = 64;
+/** Ids of documents in one read, where an index has the same one at several values. */
+export const docScanIdsMax = 2_000;
+/** How long documents are compared before the event loop gets a turn. */
+export const docSliceMs = 4;
+/** So many documents are rather sorted in memory than read in the order of another index. */
+export const docSortedRowsPreferred = 1_000;
+/** How often a find begins again because an index that it used was dropped. */
+export const docFindTriesMax = 3;
+/** Documents that one step of building an index reads, entries that one of dropping it deletes. */
+export const docIndexBuildRows = docScanRowsMax;
+export const docIndexDropRows = 500;
+/** Waits of the builder while the database is away: doubling from the first to the second. */
+export const docIndexRetryMsMin = 100;
+export const docIndexRetryMsMax = 5_000;
 
 // transactions of scripts
 export const txKeysMax = 100;
 export const txTriesMax = 5;
 export const txResultBytesMax = 256 * 1024;
+/** One answer to reads ends once its values pass this many bytes; the rest is asked for again. */
+export const txReadBytesMax = 1024 * 1024;
+/** How long the loser of a conflict waits at most before it runs again, after the last try but one. */
+export const txConflictWaitMsMax = 40;
 
 // what one app may keep: entries, documents, and what waits for its handlers
 export const appDataRowsDefault = 1_000_000;
 export const appDataMbDefault = 1_024;
+export const appDataRowsMax = 1_000_000_000;
+export const appDataMbMax = 1_048_576;
+/** Apps whose data is counted in memory. */
+export const usageAppsMax = 1_024;
+/** Rows of one read of a measurement. */
+export const usageChunkRows = 2_000;
+/** After a measurement none follows for so long, and for so many times as long as it took. */
+export const usageRestMs = 5_000;
+export const usageRestShare = 9;
+/** On a database with other servers an app that writes is measured this often. */
+export const usageSharedMs = 60_000;
+/** From this share of a bound on, what is replaced is taken off; and what is written until it is measured again. */
+export const usageNearShare = 0.5;
+export const usageDriftShare = 0.0625;
+/** No row of any kind takes less of a file: each holds its app's id. */
+export const usageRowBytesMin = 48;
+
+// people's work with an app's data
+/** Records of one collection that a list of collections counts, and of one page of that list. */
+export const dataCountRowsMax = 100_000;
+/** Records that one call of clearing a collection deletes. */
+export const dataClearRowsMax = 1_000;
+/** Records, and bytes of lines, of one transaction of an import or of clearing. */
+export const dataBatchRows = 100;
+export const dataBatchBytes = 1024 * 1024;
+/** A line of an import: the largest record, each character of its value escaped (six for one). */
+export const importLineBytesMax = 2 * 1024 * 1024;
+export const importBytesMax = 1024 * 1024 * 1024;
+/** Rows that an export reads at a time: as few as hold no more memory than a list does. */
+export const exportScanRows = kvListScanRowsMax;
+/** Imports and exports under way. */
+export const dataTransfersMax = 4;
 
 // triggers
 export const triggersPerAppMax = 200;
+/** Triggers on data that are held in memory, of all apps together; with more of them every write looks. */
+export const liveTriggersMax = 2_000;
+/** Deliveries of a deleted trigger that one transaction drops. */
+export const deliveriesDroppedMax = 200;
 export const retryAttemptsMax = 100;
 export const retryWaitMsMin = 1;
 export const retryWaitMsMax = 24 * 3_600_000;
 export const cronExpressionCharsMax = 256;
+export const cronTimezoneCharsMax = 64;
+/** Missed ticks are counted one by one up to here (50 µs each), then by days, for so many days. */
+export const cronStepsMax = 200;
+export const cronCountDaysMax = 3_660;
 /** Firings that are shown before a trigger is saved. */
 export const cronPreviewCount = 5;
+/** With a tick to come, the scheduler looks at the clock this often: it may have been set. */
+export const schedulerSleepMsMax = 60_000;
+/** Waits between its tries while the database is away: doubling from the first to the second. */
+export const schedulerRetryMsMin = 100;
+export const schedulerRetryMsMax = 5_000;
 
 // deliveries
 /** A chain of events that cause events ends above this depth. */
@@ -320,10 +408,40 @@ export const leaseRenewMs = 10_000;
 export const deliveryCrashesMax = 3;
 /** Deliveries of one app that one claim takes. */
 export const claimPerAppMax = 8;
+/** What nobody is to blame for (no slot, no sandbox, no database) is tried again after so long. */
+export const deliveryBusyWaitMs = 500;
+/** Waits between two tries of a dispatcher whose database is away: doubling from the first to the second. */
+export const dispatchRetryMsMin = 100;
+export const dispatchRetryMsMax = 5_000;
+/** Where several servers share a database, each looks this often: messages can be lost, servers too. */
+export const dispatchPollMs = 10_000;
+/** How long a dispatcher that stops tries to settle what has ended. */
+export const dispatchStopMsMax = 3_000;
+/** Attempts of one delivery that are shown: the newest. */
+export const attemptsShownMax = 200;
+/** A page of dead letters ends early, with a cursor, before it passes this many bytes. */
+export const deadLetterListBytesMax = 4 * 1024 * 1024;
+/** A list leaves out members of an event that are longer than this, as JSON. */
+export const deadLetterMemberCharsMax = 1_024;
+export const deadLetterNoteCharsMax = 4_096;
+/** Letters that one call replays, resolves or purges, and how many of them one transaction. */
+export const deadLettersPerCallMax = 5_000;
+export const deadLetterChunkRows = 100;
 /** Deliveries of one trigger that a cron with overlap "queue" lets wait. */
 export const cronQueuedMax = 100;
 /** Body of a request that is run later. */
 export const asyncBodyBytesMax = 1024 * 1024;
+/** Requests of one app that wait to be run later, and what a caller is told to wait when there are so many. */
+export const asyncPendingMax = 10_000;
+export const asyncRetryAfterS = 5;
+/** So many more are taken before they are counted anew, and a count that found no room holds so long. */
+export const asyncCountStep = 1_000;
+export const asyncFullMs = 1_000;
+/** Apps whose waiting requests are counted. */
+export const asyncAppsMax = 1_024;
+/** Of those that succeeded, and of those that failed, so many of an app are kept: a flood fills no disk. */
+export const asyncKeptMax = 10_000;
+export const asyncTrimRows = 500;
 export const noteCharsMax = 4_096;
 /** Letters that are over, and asynchronous executions, are kept so long. */
 export const deadLetterRetentionDays = 30;
@@ -417,7 +535,7 @@ export const anonymousBodyBytesMax = 16 * 1024;
 export const routeWriteTriesMax = 5;
 /** Between two looks at the database while the routes in memory may be behind it. */
 export const routesRereadMs = 1_000;
-/** How often a save starts over because another save came between. */
+/** How often a save, or a batch of an import, starts over because another one came between. */
 export const saveTriesMax = 5;
 /** Problems reported for one request. */
 export const fieldErrorsMax = 50;

@@ -45,7 +45,7 @@ export class FailureAllowance {
 
 /** The same failure without what makes records large; a log line says so. */
 export function brief(finished: FinishedExecution): FinishedExecution {
-  const { request, outcome } = finished;
+  const { request, event, outcome } = finished;
   const left: LogEntry = {
     level: "warn",
     message: "Recorded in brief: this script fails too often to keep all of it",
@@ -54,7 +54,7 @@ export function brief(finished: FinishedExecution): FinishedExecution {
   };
   return {
     ...finished,
-    request: {
+    request: request && {
       ...request,
       path: request.path.slice(0, recordBriefChars),
       headers: {},
@@ -65,6 +65,7 @@ export function brief(finished: FinishedExecution): FinishedExecution {
       body_json: "null",
       body_base64: null,
     },
+    event: event && { ...event, payload: null },
     outcome: outcome && {
       ...outcome,
       headers: {},

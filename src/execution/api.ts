@@ -1,6 +1,8 @@
-/** How the gateway (and later the dispatcher) has a script run. */
+/** How the gateway and the dispatcher have a script run. */
+import type { Delivery } from "../domain/events.ts";
 import type { Invocation } from "../domain/executions.ts";
 import type { BodyKind } from "../sandbox/protocol.ts";
+import type { DeliveryReport } from "./delivery.ts";
 
 /** A request as the gateway understood it, credentials already stripped. */
 export interface InvocationRequest {
@@ -24,6 +26,11 @@ export interface InvocationRequest {
   body_base64: string | null;
 }
 
+/** The payload of a delivery of source "route", as JSON. */
+export interface DeferredRequest extends InvocationRequest {
+  request_id: string;
+}
+
 export interface InvocationInput {
   invocation: Invocation;
   script_id: string;
@@ -32,6 +39,14 @@ export interface InvocationInput {
   /** Aborted when the caller disconnects: the execution goes on, its record says `abandoned`. */
   signal: AbortSignal | null;
 }
+
+/** What a body is when its script names no content type. */
+export const BODY_TYPES = {
+  none: null,
+  json: "application/json",
+  text: "text/plain; charset=utf-8",
+  base64: "application/octet-stream",
+} as const satisfies Record<BodyKind, string | null>;
 
 export interface InvocationResult {
   execution_id: string;
@@ -48,4 +63,6 @@ export interface Invoker {
    * each with `details.extra.execution_id` when there is an execution.
    */
   invoke(input: InvocationInput): Promise<InvocationResult>;
+  /** One attempt at a delivery that its holder has claimed, with the same guarantees. Never throws. */
+  deliver(delivery: Delivery): Promise<DeliveryReport>;
 }

@@ -88,6 +88,7 @@ export class Gate {
   readonly #line: Waiter[] = [];
   #stopTimer: (() => void) | null = null;
   #refused = 0;
+  #whenLeft: (() => void) | null = null;
 
   constructor(options: GateOptions) {
     this.#clock = options.clock;
@@ -130,12 +131,28 @@ export class Gate {
     app.running -= 1;
     this.#held[gateClass] -= 1;
     if (this.#line.length > 0) this.#handOn();
+    if (this.#whenLeft !== null) this.#tellLeft(this.#whenLeft);
   }
 
   /** Free slots for a class: what a dispatcher may claim. */
   free(gateClass: GateClass): number {
     const all = this.#runningMax - this.#held.request - this.#held.event;
     return Math.min(all, this.#classRunningMax - this.#held[gateClass]);
+  }
+
+  /** How many of the free slots one app may take. */
+  freeFor(appId: string): number {
+    return this.#appRunningMax - (this.#apps.get(appId)?.running ?? 0);
+  }
+
+  /** Slots that a class, and an app, can hold at most. */
+  most(): { class: number; app: number } {
+    return { class: this.#classRunningMax, app: this.#appRunningMax };
+  }
+
+  /** Calls `fn` once, after the next slot was given back. Only the last `fn` is called. */
+  whenLeft(fn: () => void): void {
+    this.#whenLeft = fn;
   }
 
   stats(): GateStats {
@@ -242,6 +259,11 @@ export class Gate {
       this.#stopTimer?.();
       this.#stopTimer = null;
     }
+  }
+
+  #tellLeft(fn: () => void): void {
+    this.#whenLeft = null;
+    fn();
   }
 
   #isFull(app: AppState): boolean {

@@ -3,6 +3,7 @@
  * author's own lines. All of it happens after the response was handed over, and only for
  * executions that are kept.
  */
+import type { AsyncResponse } from "../domain/async-executions.ts";
 import { PicError } from "../domain/errors.ts";
 import type {
   ExecutionRecord,
@@ -10,6 +11,7 @@ import type {
   GuestError,
   Invocation,
   LogEntry,
+  RecordedEvent,
   RecordedRequest,
   RecordedResponse,
 } from "../domain/executions.ts";
@@ -21,19 +23,26 @@ import {
   recordSlackBytesMax,
 } from "../domain/limits.ts";
 import type { Outcome } from "../sandbox/api.ts";
-import type { InvocationRequest } from "./api.ts";
+import { BODY_TYPES, type InvocationRequest, type InvocationResult } from "./api.ts";
 import type { ModuleSet } from "./modules.ts";
 import {
   redactError,
   redactHeaders,
   redactLog,
+  redactPayload,
   redactQuery,
   redactText,
   redactUrl,
   secretValues,
 } from "./redaction.ts";
 
-/** What `invoke` hands over: references, no work done yet. */
+/** Why a handler ran. */
+export interface FinishedEvent extends Omit<RecordedEvent, "body" | "truncated"> {
+  /** JSON text; null when the request has it all. */
+  payload: string | null;
+}
+
+/** What `invoke` and `deliver` hand over: references, no work done yet. */
 export interface FinishedExecution {
   id: string;
   app_id: string;
@@ -48,7 +57,10 @@ export interface FinishedExecution {
   status_code: number;
   started_at: number;
   duration_ms: number;
-  request: InvocationRequest;
+  /** Null for an event. */
+  request: InvocationRequest | null;
+  /** Null for what a caller waited for. */
+  event: FinishedEvent | null;
   /** Null when no sandbox was entered. */
   outcome: Outcome | null;
   /** Instead of the outcome's: why the server itself failed the execution. */
@@ -67,17 +79,20 @@ export type ErrorMapper = (
  * 10 MiB for that long. Small ones stay as they are, without a copy.
  */
 export function lighten(finished: FinishedExecution): FinishedExecution {
-  const { request, outcome } = finished;
+  const { request, event, outcome } = finished;
   const light = { ...finished };
   if (
-    isLarge(request.body_json) ||
-    (request.body_base64 !== null && isLarge(request.body_base64))
+    request !== null &&
+    (isLarge(request.body_json) || (request.body_base64 !== null && isLarge(request.body_base64)))
   ) {
     light.request = {
       ...request,
       body_json: cutWithSlack(request.body_json),
       body_base64: request.body_base64 === null ? null : cutWithSlack(request.body_base64),
     };
+  }
+  if (event?.payload != null && isLarge(event.payload)) {
+    light.event = { ...event, payload: cutWithSlack(event.payload) };
   }
   if (outcome !== null && isLarge(outcome.body)) {
     light.outcome = { ...outcome, body: cutWithSlack(outcome.body) };
@@ -86,9 +101,12 @@ export function lighten(finished: FinishedExecution): FinishedExecution {
 }
 
 /** Roughly what a lightened execution holds in memory. */
-export function heldBytes({ request, outcome }: FinishedExecution): number {
-  let chars = 1_024 + request.body_json.length + (request.body_base64?.length ?? 0);
-  for (const name in request.headers) chars += name.length + (request.headers[name]?.length ?? 0);
+export function heldBytes({ request, event, outcome }: FinishedExecution): number {
+  let chars = 1_024 + (event?.payload?.length ?? 0);
+  if (request !== null) {
+    chars += request.body_json.length + (request.body_base64?.length ?? 0);
+    for (const name in request.headers) chars += name.length + (request.headers[name]?.length ?? 0);
+  }
   if (outcome === null) return chars;
   chars += outcome.body.length;
   for (const name in outcome.headers) chars += name.length + (outcome.headers[name]?.length ?? 0);
@@ -118,8 +136,8 @@ export async function toRecord(
   finished: FinishedExecution,
   mapError: ErrorMapper,
 ): Promise<ExecutionRecord> {
-  const { outcome } = finished;
-  const secrets = secretValues(finished.request);
+  const { request, event, outcome } = finished;
+  const secrets = request === null ? [] : secretValues(request);
   const thrown = finished.error ?? (await mapped(finished, mapError));
   return {
     id: finished.id,
@@ -134,12 +152,33 @@ export async function toRecord(
     duration_ms: hundredths(finished.duration_ms),
     cpu_ms: hundredths(outcome?.cpu_ms ?? 0),
     memory_bytes: Math.trunc(finite(outcome?.memory_bytes ?? 0)),
-    request: recordedRequest(finished.request, secrets),
+    request: request === null ? null : recordedRequest(request, secrets),
+    event: event === null ? null : recordedEvent(event, secrets),
     response: finished.status === "success" ? recordedResponse(outcome, secrets) : null,
     logs: recordedLogs(outcome, secrets),
     logs_dropped: Math.trunc(finite(outcome?.logs_dropped ?? 0)),
     error: thrown === null ? null : recordedError(thrown, secrets),
     abandoned: finished.abandoned,
+  };
+}
+
+/**
+ * What is kept of an answer for the caller of an asynchronous route: as much as in a record, but his
+ * credentials are his own.
+ */
+export function asyncResponse({ headers, body_kind, body }: InvocationResult): AsyncResponse {
+  const type = BODY_TYPES[body_kind];
+  const kept: [string, string][] = type === null ? [] : [["content-type", type]];
+  let room = recordBodyBytesMax;
+  for (const [name, value] of Object.entries(headers)) {
+    room -= name.length + value.length;
+    if (room >= 0) kept.push([name.toLowerCase(), value]);
+  }
+  const cut = truncateUtf8(body, recordBodyBytesMax);
+  return {
+    headers: Object.fromEntries(kept),
+    body: body_kind === "none" ? null : cut.text,
+    truncated: cut.truncated || room < 0,
   };
 }
 
@@ -218,6 +257,11 @@ function recordedRequest(request: InvocationRequest, secrets: readonly string[])
   };
 }
 
+function recordedEvent(event: FinishedEvent, secrets: readonly string[]): RecordedEvent {
+  const { payload, ...rest } = event;
+  return { ...rest, ...recordedBody(payload, secrets, redactPayload) };
+}
+
 function recordedResponse(
   outcome: Outcome | null,
   secrets: readonly string[],
@@ -234,9 +278,10 @@ function recordedResponse(
 function recordedBody(
   body: string | null,
   secrets: readonly string[],
+  redact = redactText,
 ): { body: string | null; truncated: boolean } {
   if (body === null) return { body: null, truncated: false };
-  const cut = truncateUtf8(redactText(body, secrets), recordBodyBytesMax);
+  const cut = truncateUtf8(redact(body, secrets), recordBodyBytesMax);
   // cut once with slack already, and shortened below the bound since: it is still not the whole
   return { body: cut.text, truncated: cut.truncated || isCutWithSlack(body) };
 }
@@ -260,7 +305,8 @@ function recordedLogs(outcome: Outcome | null, secrets: readonly string[]): LogE
   return outcome === null ? [] : outcome.logs.map((entry) => redactLog(entry, secrets));
 }
 
-function recordedError(error: GuestError, secrets: readonly string[]): GuestError {
+/** Cut, and without credentials. */
+export function recordedError(error: GuestError, secrets: readonly string[]): GuestError {
   const redacted = redactError(error, secrets);
   return {
     ...redacted,

@@ -22,6 +22,12 @@ const SECRET_PARAMETER = /token|key|secret|passw|pwd/i;
 /** A query parameter inside a URL; the name may be percent-encoded. */
 const URL_PARAMETER = /([?&;])([^=&;#?\s"'<>]{1,256})=([^&;#\s"'<>]*)/g;
 
+/** A member of a JSON text named like a secret header; the end of its value may be cut off. */
+const SECRET_MEMBER = new RegExp(
+  `("(?:${[...SECRET_HEADERS].join("|")})"\\s*:\\s*)"(?:[^"\\\\]|\\\\.)*\\\\?(?:"|$)`,
+  "gi",
+);
+
 /**
  * Shorter values are left where they are in texts: replacing every "on" or "1" would spoil a
  * record and hide nothing. Values of query parameters are often plain words ("?key=greeting").
@@ -83,6 +89,11 @@ export function redactText(text: string, secrets: readonly string[]): string {
     if (result.includes(secret)) result = result.replaceAll(secret, () => REDACTED);
   }
   return result;
+}
+
+/** The JSON text of an event, be it cut: a request that became a dead letter has headers in it. */
+export function redactPayload(payload: string, secrets: readonly string[]): string {
+  return redactText(payload.replace(SECRET_MEMBER, `$1${JSON.stringify(REDACTED)}`), secrets);
 }
 
 export function redactLog(entry: LogEntry, secrets: readonly string[]): LogEntry {

@@ -15,12 +15,14 @@
 import type { Logger } from "../base/log.ts";
 import { PicError } from "../domain/errors.ts";
 import type { Invocation } from "../domain/executions.ts";
-import { bodyReadS, connectionIdleS } from "../domain/limits.ts";
+import { asyncBodyBytesMax, bodyReadS, connectionIdleS } from "../domain/limits.ts";
 import { isReservedPath } from "../domain/paths.ts";
 import { ROUTE_METHODS } from "../domain/routes.ts";
-import type { Invoker } from "../execution/api.ts";
+import type { InvocationRequest, Invoker } from "../execution/api.ts";
+import type { AsyncRuns } from "../execution/async.ts";
 import type { RoutingTable } from "../routing/api.ts";
 import { AnswerBudget } from "./answer-budget.ts";
+import { acceptedResponse } from "./async-executions.ts";
 import { problemResponse } from "./errors.ts";
 import { BodyBudget, type GuestBody, readGuestBody } from "./request-body.ts";
 import { bearerToken, guestHeaders, requestIdOf } from "./request-headers.ts";
@@ -41,7 +43,10 @@ export interface Connection {
 export interface GatewayOptions {
   /** The table of this moment. */
   table: () => RoutingTable;
-  invoker: Invoker;
+  invoker: Pick<Invoker, "invoke">;
+  asyncRuns: Pick<AsyncRuns, "accept" | "find">;
+  /** For the address at which an asynchronous execution is asked after; null: the caller's own. */
+  publicBaseUrl: string | null;
   /** What `/api/v1/execute` needs to know; null when there is no such script. */
   findScript: (id: string) => Promise<{ public_execute: boolean } | null>;
   auth: { canExecute(token: string, scriptId: string): Promise<boolean> };
@@ -143,7 +148,28 @@ function runRoute(
   }
   const { route, params, rest } = result.match;
   const start: Start = { invocation: "route", script_id: route.script_id, params, rest };
+  if (route.dispatch_mode === "async") return accept(options, request, connection, target, start);
   return invoke(options, request, connection, target, start);
+}
+
+/** Takes the request in, to be run later. Whether a caller that leaves now was in time, only the outbox knows. */
+async function accept(
+  options: DataPlane,
+  request: Request,
+  connection: Connection,
+  target: RequestTarget,
+  start: Start,
+): Promise<Response> {
+  using hold = options.bodies.hold();
+  connection.timeout(request, bodyReadS);
+  const { method, headers } = request;
+  const isBodyless = method === "GET" || method === "HEAD";
+  const body = isBodyless ? NO_BODY : await readGuestBody(request, hold, asyncBodyBytesMax);
+  const accepted = await options.asyncRuns.accept(start.script_id, {
+    request_id: requestIdOf(headers, options.newId),
+    ...guestRequest(request, target, start, body),
+  });
+  return acceptedResponse(accepted, request, options.publicBaseUrl);
 }
 
 /** `ANY /api/v1/execute/{script_id}`: who may not execute learns not even whether the script exists. */
@@ -200,26 +226,13 @@ function run(
   connection: Connection,
   { target, start, body }: { target: RequestTarget; start: Start; body: GuestBody },
 ): Promise<Response> {
-  const { method, headers } = request;
-  const { query, queries } = parseQuery(target.query);
   // The script's own deadline holds from here on, and it may be longer than Bun's longest.
   connection.timeout(request, 0);
   const invocation = options.invoker.invoke({
     invocation: start.invocation,
     script_id: start.script_id,
-    request_id: requestIdOf(headers, options.newId),
-    request: {
-      method,
-      host: target.host,
-      path: target.path,
-      headers: guestHeaders(headers),
-      query,
-      queries,
-      params: start.params,
-      rest: start.rest,
-      body_json: body.body_json,
-      body_base64: body.body_base64,
-    },
+    request_id: requestIdOf(request.headers, options.newId),
+    request: guestRequest(request, target, start, body),
     signal: request.signal,
   });
   return invocation.then((result) => {
@@ -227,6 +240,27 @@ function run(
     options.answers.take(result.body.length, unsent);
     return scriptResponse(result);
   });
+}
+
+function guestRequest(
+  { method, headers }: Request,
+  target: RequestTarget,
+  start: Start,
+  body: GuestBody,
+): InvocationRequest {
+  const { query, queries } = parseQuery(target.query);
+  return {
+    method,
+    host: target.host,
+    path: target.path,
+    headers: guestHeaders(headers),
+    query,
+    queries,
+    params: start.params,
+    rest: start.rest,
+    body_json: body.body_json,
+    body_base64: body.body_base64,
+  };
 }
 
 function failed(

@@ -81,8 +81,12 @@ export class BodyHold implements Disposable {
  * Reads and parses. Throws PicError `body_too_large`, without holding more than the cap,
  * `overloaded` and `malformed_request`.
  */
-export async function readGuestBody(request: Request, hold: BodyHold): Promise<GuestBody> {
-  const bytes = await readBytes(request, hold);
+export async function readGuestBody(
+  request: Request,
+  hold: BodyHold,
+  bytesMax = bodyBytesMax,
+): Promise<GuestBody> {
+  const bytes = await readBytes(request, hold, bytesMax);
   if (bytes === null || bytes.byteLength === 0) return EMPTY;
   const contentType = request.headers.get("content-type") ?? "";
   const encoding = request.headers.get("content-encoding");
@@ -97,11 +101,15 @@ export async function readGuestBody(request: Request, hold: BodyHold): Promise<G
 }
 
 /** The bytes of a body within the cap; null when there is none. */
-async function readBytes(request: Request, hold: BodyHold): Promise<Uint8Array | null> {
-  const length = declaredLength(request.headers);
+async function readBytes(
+  request: Request,
+  hold: BodyHold,
+  bytesMax: number,
+): Promise<Uint8Array | null> {
+  const length = declaredLength(request.headers, bytesMax);
   if (length === 0) return null;
   try {
-    if (length === null) return await readChunks(request.body, hold);
+    if (length === null) return await readChunks(request.body, hold, bytesMax);
     hold.grow(length);
     return await request.bytes();
   } catch (error) {
@@ -114,18 +122,19 @@ async function readBytes(request: Request, hold: BodyHold): Promise<Uint8Array |
  * The length that was announced, 0 for no body, null for chunks.
  * Throws PicError `body_too_large`, and `malformed_request` for two lengths, be they equal.
  */
-function declaredLength(headers: Headers): number | null {
+function declaredLength(headers: Headers, bytesMax: number): number | null {
   const text = headers.get("content-length");
   if (text === null) return headers.has("transfer-encoding") ? null : 0;
   const length = /^[0-9]{1,15}$/.test(text) ? Number(text) : Number.NaN;
   if (Number.isNaN(length)) throw malformed("The Content-Length header is malformed");
-  if (length > bodyBytesMax) throw tooLarge();
+  if (length > bytesMax) throw tooLarge(bytesMax);
   return length;
 }
 
 async function readChunks(
   body: ReadableStream<Uint8Array> | null,
   hold: BodyHold,
+  bytesMax: number,
 ): Promise<Uint8Array | null> {
   if (body === null) return null;
   const chunks: Uint8Array[] = [];
@@ -133,7 +142,7 @@ async function readChunks(
   // Leaving the loop cancels the stream, so nothing more is taken from the socket.
   for await (const chunk of body) {
     bytes += chunk.byteLength;
-    if (bytes > bodyBytesMax) throw tooLarge();
+    if (bytes > bytesMax) throw tooLarge(bytesMax);
     hold.grow(bytes);
     chunks.push(chunk);
   }
@@ -236,8 +245,8 @@ function malformed(message: string): PicError {
   return new PicError("malformed_request", message);
 }
 
-function tooLarge(): PicError {
-  return new PicError("body_too_large", `The body is larger than ${bodyBytesMax} bytes`);
+function tooLarge(bytesMax: number): PicError {
+  return new PicError("body_too_large", `The body is larger than ${bytesMax} bytes`);
 }
 
 function full(): PicError {

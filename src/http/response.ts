@@ -4,7 +4,7 @@
  * dropped, as are names and values that HTTP cannot carry.
  */
 import { sessionCookieName } from "../domain/credentials.ts";
-import type { InvocationResult } from "../execution/api.ts";
+import { BODY_TYPES, type InvocationResult } from "../execution/api.ts";
 import { HOP_BY_HOP } from "./request-headers.ts";
 
 const HEADER_NAME = /^[a-z0-9!#$%&'*+.^_`|~-]+$/;
@@ -14,19 +14,12 @@ const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 const OWN_COOKIE = new RegExp(`^[\\s=]*${sessionCookieName}\\s*(?:[=;]|$)`, "i");
 const OWN_PREFIX = "x-picloud-";
 
-const DEFAULT_TYPES = {
-  none: null,
-  json: "application/json",
-  text: "text/plain; charset=utf-8",
-  base64: "application/octet-stream",
-} as const;
-
 /** The answer to the caller. Bun leaves the body away for HEAD and keeps its length. */
 export function scriptResponse(result: InvocationResult): Response {
   const { status_code: status, headers: given, body_kind } = result;
   const headers: Record<string, string> = { "x-picloud-execution-id": result.execution_id };
   const isBodyless = status === 204 || status === 205 || status === 304;
-  const defaultType = isBodyless ? null : DEFAULT_TYPES[body_kind];
+  const defaultType = isBodyless ? null : BODY_TYPES[body_kind];
   if (defaultType !== null) headers["content-type"] = defaultType;
   for (const name of Object.keys(given)) {
     const lower = name.toLowerCase();

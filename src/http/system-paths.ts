@@ -6,6 +6,8 @@ import type { Logger } from "../base/log.ts";
 import { PicError } from "../domain/errors.ts";
 import { bodyReadS } from "../domain/limits.ts";
 import { firstSegment } from "../domain/paths.ts";
+import type { AsyncRuns } from "../execution/async.ts";
+import { isStatusPath, statusResponse } from "./async-executions.ts";
 import type { Connection } from "./gateway.ts";
 import { requestIdOf } from "./request-headers.ts";
 import type { RequestTarget } from "./request-target.ts";
@@ -21,6 +23,7 @@ export interface AdminPlane {
 
 export interface SystemPathsOptions {
   admin: () => Promise<AdminPlane>;
+  asyncRuns: Pick<AsyncRuns, "find">;
   version: () => object;
   adminPort: () => number;
   log: Logger;
@@ -61,6 +64,10 @@ export function createSystemPaths(
         }
         break;
       case "api":
+        if (isStatusPath(path)) {
+          if (listener === "admin") break;
+          return readable(request, await statusResponse(path, options.asyncRuns));
+        }
         if (isAdminApi(path)) {
           const request_id = requestIdOf(request.headers, options.newId);
           return handOn(await adminPlane(), request, connection, { target, listener, request_id });

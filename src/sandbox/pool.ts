@@ -127,7 +127,8 @@ class Pool implements SandboxPool {
     if (this.#tickTimer !== null) clearTimeout(this.#tickTimer);
     this.#tickTimer = null;
     const lost = (task: Task): true => {
-      task.settle(task.outcome("sandbox_lost"));
+      // A stop is nobody's attempt.
+      task.settle({ ...task.outcome("sandbox_lost"), entered: false });
       return true;
     };
     for (const seat of this.#staff.seats) for (const task of seat.running.values()) lost(task);

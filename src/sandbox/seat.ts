@@ -10,6 +10,7 @@ import {
   childProgramsMax,
   penaltyRunningMax,
 } from "../domain/limits.ts";
+import { DELIVERY } from "../sdk/operations.ts";
 import type { Job } from "./api.ts";
 import { joinPayload } from "./frames.ts";
 import type { Placeable } from "./placement.ts";
@@ -120,7 +121,8 @@ export class Seat implements Placeable {
     if (task.program !== null) this.teach(task.program);
     task.program = null;
     const number = this.#nextExecution;
-    this.process.send(FRAME_RUN, number, joinPayload(header, job.input));
+    const input = job.cx.delivery === null ? job.input : DELIVERY + job.input;
+    this.process.send(FRAME_RUN, number, joinPayload(header, input));
     this.#nextExecution = number + 1;
     task.sent(now);
     this.running.add(number, task);

@@ -21,6 +21,17 @@ const recordedRequest = type({
   truncated: "boolean",
 });
 
+const recordedEvent = type({
+  id: "string",
+  source: "'kv' | 'docs' | 'cron' | 'dead_letter' | 'route'",
+  type: "'insert' | 'update' | 'delete' | 'fire'",
+  attempt: "number",
+  trigger_id: "string",
+  depth: "number",
+  body: "string | null",
+  truncated: "boolean",
+});
+
 const recordedResponse = type({
   headers: texts,
   body: "string | null",
@@ -48,6 +59,7 @@ export const execution = type({
   cpu_ms: "number",
   memory_bytes: "number",
   request: recordedRequest.or("null"),
+  event: recordedEvent.or("null"),
   response: recordedResponse.or("null"),
   logs: logEntry.array(),
   logs_dropped: "number",

@@ -7,6 +7,8 @@ import { type } from "./arktype.ts";
 import { route } from "./routes.ts";
 import { scriptRefs } from "./scripts.ts";
 
+const natural = "number.integer >= 0";
+
 const fieldError = type({
   path: "string",
   message: "string",
@@ -28,16 +30,32 @@ export function problem(code: ErrorCode, status: number) {
 }
 
 /** The members that some codes have besides; an answer leaves away what it has nothing to say about. */
+/** Of an import: the line that is wrong, and what was done before it. */
+const importLine = {
+  "line?": "number.integer >= 1",
+  "imported?": natural,
+  "updated?": natural,
+  "skipped?": natural,
+} as const;
+
 export const problemMembers = {
-  fields: type({ "errors?": fieldError.array() }),
+  fields: type({ "errors?": fieldError.array(), ...importLine }),
+  importLine: type({ "errors?": fieldError.array(), ...importLine }),
+  recordVersion: type({ version: natural }),
   conflict: type({
     "would_delete?": {
       scripts: "number",
       routes: "number",
+      triggers: "number",
       kv_entries: "number",
+      docs: "number",
+      dead_letters: "number",
     },
     "imported_by?": scriptRefs.get("items"),
     "routes?": "number",
+    "triggers?": "number",
+    "state?": "string",
+    ...importLine,
   }),
   routeConflict: type({ conflicting_route: route }),
   versionConflict: type({ "active_version?": "number.integer >= 1" }),

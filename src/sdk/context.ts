@@ -26,23 +26,76 @@ export interface Request {
   readonly bodyBase64: string | null;
 }
 
-/** What happened, for a handler that a trigger started. */
-export interface Event {
+/** What every event has. */
+export interface EventBase {
   /** The same for every attempt: use it to do a thing once. */
   readonly id: string;
-  readonly source: string;
-  readonly type: "insert" | "update" | "delete" | "fire";
-  /** ISO 8601. */
+  /** When it happened, ISO 8601. */
   readonly at: string;
+  /** 0 for what a request or a clock caused, one more for what its handler causes. */
   readonly depth: number;
   readonly rootExecutionId: string;
   /** 1 for the first. */
   readonly attempt: number;
-  readonly collection?: string;
-  readonly key?: string;
-  readonly value?: unknown;
-  readonly previous?: unknown;
 }
+
+/** A record was written or deleted. */
+export interface DataEvent extends EventBase {
+  readonly source: "kv" | "docs";
+  readonly type: "insert" | "update" | "delete";
+  readonly collection: string;
+  /** Of a document: its id. */
+  readonly key: string;
+  /** Null when it was deleted. */
+  readonly value: unknown;
+  /** Null when there was none. */
+  readonly previous: unknown;
+}
+
+/** It is time. */
+export interface CronEvent extends EventBase {
+  readonly source: "cron";
+  readonly type: "fire";
+  readonly cron: {
+    readonly expression: string;
+    /** IANA. */
+    readonly timezone: string;
+    /** The time that it stands for, ISO 8601; of several, the last. */
+    readonly tick: string;
+    /** More than 1 when ticks were missed. */
+    readonly ticks: number;
+  };
+}
+
+/** The last attempt of a handler has failed. */
+export interface DeadLetterEvent extends EventBase {
+  readonly source: "dead_letter";
+  readonly type: "fire";
+  readonly deadLetter: {
+    readonly id: string;
+    /** Of the event that could not be handled. */
+    readonly source: string;
+    readonly type: string;
+    readonly scriptId: string;
+    /** "" for a request of an asynchronous route. */
+    readonly triggerId: string;
+    readonly attempts: number;
+    /** Of the last attempt: how it ended, and what the script said. */
+    readonly error: {
+      readonly status: string;
+      readonly code: string | null;
+      readonly message: string;
+    };
+    /** The event itself. */
+    readonly event: Record<string, unknown>;
+  };
+}
+
+/**
+ * What happened, for a handler that a trigger started: `source` tells which of them it is. Later versions
+ * add sources, so let a `switch` have a `default`.
+ */
+export type Event = DataEvent | CronEvent | DeadLetterEvent;
 
 /** What a handler is called with. */
 export interface Context {

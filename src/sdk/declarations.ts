@@ -33,6 +33,8 @@ export function sdkDeclarations(): string {
     indent(moduleTypes),
     "  export const log: Log;",
     "  export const kv: Kv;",
+    "  export const docs: Docs;",
+    "  export const tx: RunTx;",
     "  export const base64: Base64;",
     "  export const hex: Hex;",
     "}",

@@ -49,8 +49,14 @@ export function ask(
 
 /** Calls a binding. The promise rejects with an Error that carries the binding's `code`. */
 export function hostCall(name: string, args: object): Promise<unknown> {
+  if (barrier === null) return callWithText(name, () => stringify(args));
+  return callWithText(name, barrier);
+}
+
+/** The same past the barrier; `makeText` makes the arguments' JSON text, and may throw. */
+export function callWithText(name: string, makeText: () => string): Promise<unknown> {
   return new NativePromise((resolve, reject) => {
-    const text = stringify(args);
+    const text = makeText();
     lastCall += 1;
     const id = lastCall;
     pending[id] = { __proto__: null, resolve, reject } as never;
@@ -59,6 +65,12 @@ export function hostCall(name: string, args: object): Promise<unknown> {
     delete pending[id];
     reject(new NativeError(cut(refusal, 1, refusal.length)));
   });
+}
+
+/** Throws the error of every host call; null: calls are made. */
+let barrier: (() => never) | null = null;
+export function setBarrier(throwError: (() => never) | null): void {
+  barrier = throwError;
 }
 
 /** The host's answer to a call. */
@@ -78,6 +90,15 @@ const slice = String.prototype.slice;
 
 function revive(text: string): Error {
   const { name, message, code } = parse(text) as Record<string, string>;
+  return makeError(message as string, name, code);
+}
+
+/** An error as a binding's own. */
+export function codedError(code: string, message: string): Error {
+  return makeError(message, "PicError", code);
+}
+
+function makeError(message: string, name: string | undefined, code: string | undefined): Error {
   const error = new NativeError(message);
   const set = (key: string, value: unknown) =>
     defineProperty(error, key, { value, configurable: true, writable: true, enumerable: false });

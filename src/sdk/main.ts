@@ -5,15 +5,17 @@
 import { atob, base64, btoa } from "./base64.ts";
 import { structuredClone } from "./clone.ts";
 import { crypto } from "./crypto.ts";
+import { docs } from "./docs.ts";
 import { DOMException } from "./exceptions.ts";
 import { hex } from "./hex.ts";
 import { host, parse, settle } from "./host.ts";
 import { kv } from "./kv.ts";
 import { console, log } from "./log.ts";
-import { OP_LOADED } from "./operations.ts";
+import { DELIVERY, OP_LOADED } from "./operations.ts";
 import { deliver, fail } from "./result.ts";
 import { TextDecoder, TextEncoder } from "./text.ts";
 import { clearTimeout, fire, queueMicrotask, setTimeout } from "./timers.ts";
+import { beginTx, tx } from "./tx.ts";
 import { URL, URLSearchParams } from "./url.ts";
 
 /** Marks the name of a script's module: what stands behind it is not one of ours. */
@@ -43,7 +45,8 @@ for (const name of Object.keys(globals)) {
     enumerable: false,
   });
 }
-for (const part of [log, base64, hex, kv, crypto, crypto.subtle, console]) Object.freeze(part);
+for (const part of [log, base64, hex, kv, docs, tx, crypto, crypto.subtle, console])
+  Object.freeze(part);
 
 type Handler = (ctx: unknown) => unknown;
 let handler: Handler | null = null;
@@ -64,6 +67,7 @@ async function load(entry: string): Promise<void> {
 
 /** Calls the handler of the script that was loaded. Says OP_RESULT, or OP_ERROR. */
 async function run(input: string): Promise<void> {
+  beginTx(input[0] === DELIVERY);
   try {
     deliver(await (handler as Handler)(parse(input)));
   } catch (error) {

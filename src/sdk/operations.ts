@@ -36,5 +36,8 @@ export const OP_URL_PARSE = -17;
 /** (JSON [href, part, value]) → JSON of the parts. */
 export const OP_URL_SET = -18;
 
+/** Begins the context of a delivery, whose `tx` are recorded; to JSON it is white space. */
+export const DELIVERY = "\n";
+
 /** Begins an answer that is a refusal; the rest of it says why. */
 export const REFUSED = "!";

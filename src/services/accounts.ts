@@ -67,8 +67,12 @@ export class Accounts {
     const { db, clock, log } = this.options;
     if ((await countAccounts(db)) > 0) return { setup_token: null };
     if (first !== null) {
-      const account = await this.#insertFirst(first);
-      log.info("The first account was made", { username: account.username });
+      const account = await this.#insertFirst(first).catch((error: unknown) => {
+        // Another server that starts at the same moment made it.
+        if (error instanceof PicError && error.code === "forbidden") return null;
+        throw error;
+      });
+      if (account !== null) log.info("The first account was made", { username: account.username });
       return { setup_token: null };
     }
     const token = newToken(setupTokenPrefix);
@@ -171,6 +175,6 @@ async function findByUsername(db: Database, username: string): Promise<Account |
 function setupRefused(): PicError {
   return new PicError(
     "forbidden",
-    "This setup link is used, has expired or is not from the latest start; a restart prints a new one",
+    "This setup link is used, has expired or is not from the latest start of this server; a restart prints a new one",
   );
 }

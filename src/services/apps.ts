@@ -15,6 +15,7 @@ import {
 import { lockImports } from "../storage/imports.ts";
 import type { Database, Reader } from "../storage/port.ts";
 import { sql } from "../storage/sql.ts";
+import { countTriggersOfApp, lockTriggers, triggersChannel } from "../storage/triggers.ts";
 import type { LiveRoutes } from "./live-routes.ts";
 
 export interface AppsOptions {
@@ -28,8 +29,13 @@ export interface AppsOptions {
 export interface AppContents {
   scripts: number;
   routes: number;
+  triggers: number;
   kv_entries: number;
+  docs: number;
+  dead_letters: number;
 }
+
+type DataCounts = Pick<AppContents, "kv_entries" | "docs" | "dead_letters">;
 
 /** An app by id or slug. Throws PicError `not_found`. */
 export async function findApp(reader: Reader, ref: string): Promise<App> {
@@ -45,7 +51,12 @@ export class Apps {
   async start(): Promise<void> {
     const { db } = this.options;
     if ((await getAppBySlug(db, defaultAppSlug)) !== null) return;
-    await this.create({ slug: defaultAppSlug, name: "Default" });
+    try {
+      await this.create({ slug: defaultAppSlug, name: "Default" });
+    } catch (error) {
+      // Another server that starts at the same moment made it.
+      if (!(error instanceof PicError && error.code === "conflict")) throw error;
+    }
   }
 
   /** Throws PicError `invalid`, `conflict`. */
@@ -87,14 +98,17 @@ export class Apps {
     if (app.slug === defaultAppSlug) {
       throw new PicError("conflict", "The app default cannot be deleted");
     }
-    const kvEntries = options.force ? 0 : await this.#countKv(app.id);
+    const data = options.force ? null : await this.#countData(app.id);
     await live.write(async (tx) => {
-      // No script is made between the count and the end.
+      // No trigger and no script is made between the count and the end.
+      await lockTriggers(tx, app.id);
       await lockImports(tx, app.id);
-      if (!options.force) {
+      const triggers = await countTriggersOfApp(tx, app.id);
+      if (data !== null) {
         const scripts = await countAppScripts(tx, app.id);
-        refuseContents({ scripts, routes: live.countOfApp(app.id), kv_entries: kvEntries });
+        refuseContents({ scripts, routes: live.countOfApp(app.id), triggers, ...data });
       }
+      if (triggers > 0) await db.notify(tx, triggersChannel, app.id);
       if (!(await deleteApp(tx, app.id))) {
         throw new PicError("not_found", "There is no such app");
       }
@@ -104,16 +118,19 @@ export class Apps {
     });
   }
 
-  async #countKv(appId: string): Promise<number> {
+  async #countData(appId: string): Promise<DataCounts> {
     const [row] = await this.options.db.scan(
-      sql<{ count: number }>`select count(*) as count from kv where app_id = ${appId}`,
+      sql<DataCounts>`select
+        (select count(*) from kv where app_id = ${appId}) as kv_entries,
+        (select count(*) from docs where app_id = ${appId}) as docs,
+        (select count(*) from dead_letters where app_id = ${appId}) as dead_letters`,
     );
-    return row?.count ?? 0;
+    return row ?? { kv_entries: 0, docs: 0, dead_letters: 0 };
   }
 }
 
 function refuseContents(contents: AppContents): void {
-  if (contents.scripts + contents.routes + contents.kv_entries === 0) return;
+  if (Object.values(contents).every((count) => count === 0)) return;
   throw new PicError("conflict", "The app is not empty; deleting it needs force=true", {
     extra: { would_delete: contents },
   });

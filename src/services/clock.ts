@@ -7,7 +7,7 @@
  */
 import type { Clock } from "../base/clock.ts";
 import type { Database, Tx } from "../storage/port.ts";
-import { getSetting, setSetting } from "../storage/settings.ts";
+import { getSetting, raiseSetting } from "../storage/settings.ts";
 
 const settingName = "last_time";
 
@@ -35,8 +35,8 @@ export class StoredClock implements Clock {
     return this.clock.monotonic();
   }
 
-  /** Stores the time along with what `tx` writes. */
+  /** Stores the time along with what `tx` writes, unless another server has stored a later one. */
   async store(tx: Tx): Promise<void> {
-    await setSetting(tx, settingName, String(this.now()));
+    await raiseSetting(tx, settingName, this.now());
   }
 }

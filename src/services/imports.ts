@@ -25,6 +25,7 @@ import {
 import type { Reader, Tx } from "../storage/port.ts";
 import { countRoutesOfScript } from "../storage/routes.ts";
 import { getProgram } from "../storage/scripts.ts";
+import { countTriggersOfScript } from "../storage/triggers.ts";
 
 /** What a save changes; the SDK may be among the imports. */
 export interface ImportChange {
@@ -110,14 +111,20 @@ export async function refuseImported(
   );
 }
 
-/** Throws PicError `conflict` when routes point at the script. */
-export async function refuseRouted(tx: Tx, script: Script): Promise<void> {
+/** Throws PicError `conflict` (with `routes` or `triggers`) when some of these point at the script. */
+export async function refuseReached(tx: Tx, script: Script): Promise<void> {
   const routes = await countRoutesOfScript(tx, script.id);
-  if (routes === 0) return;
-  throw new PicError(
+  if (routes > 0) throw reached(script, { routes });
+  const triggers = await countTriggersOfScript(tx, script.id);
+  if (triggers > 0) throw reached(script, { triggers });
+}
+
+function reached({ name }: Script, by: { routes: number } | { triggers: number }): PicError {
+  const [[what, count]] = Object.entries(by) as [[string, number]];
+  return new PicError(
     "conflict",
-    `${script.name} cannot become a module while it has routes; it has ${routes}`,
-    { extra: { routes } },
+    `${name} cannot become a module while it has ${what}; it has ${count}`,
+    { extra: by },
   );
 }
 

@@ -1,7 +1,7 @@
 /** Routes: which requests run which script. The rules are in domain/routes.ts and routing/. */
 import type { Clock } from "../base/clock.ts";
 import type { Actor } from "../domain/accounts.ts";
-import { invalidField, PicError } from "../domain/errors.ts";
+import { PicError } from "../domain/errors.ts";
 import type { Page, PageRequest } from "../domain/pages.ts";
 import { type CheckedRoute, checkRoute, type Route, type RouteInput } from "../domain/routes.ts";
 import type { RouteMatch, RoutingTable } from "../routing/api.ts";
@@ -41,7 +41,7 @@ export class Routes {
    */
   async create(actor: Actor, scriptId: string, input: RouteInput): Promise<CreatedRoute> {
     const { clock, newId, live } = this.options;
-    const checked = checkWanted(input);
+    const checked = checkRoute(input);
     const route = await live.write(async (tx) => {
       const script = await getScript(tx, scriptId);
       if (script === null) throw new PicError("not_found", "There is no such script");
@@ -90,7 +90,7 @@ export class Routes {
 
   /** What `create` would say. Throws PicError `invalid`. */
   check(input: RouteInput): RouteCheck {
-    const checked = checkWanted(input);
+    const checked = checkRoute(input);
     return { ...checked, conflicting_route: this.options.live.findConflict(checked.route) };
   }
 
@@ -102,14 +102,6 @@ export class Routes {
   match(input: { method: string; url: string }): RouteMatch | null {
     return matchUrl(this.table(), input.method, input.url);
   }
-}
-
-function checkWanted(input: RouteInput): CheckedRoute {
-  const checked = checkRoute(input);
-  if (checked.route.dispatch_mode === "async") {
-    throw invalidField("dispatch_mode", "async routes are not available yet");
-  }
-  return checked;
 }
 
 function routeConflict(conflict: Route): PicError {

@@ -39,11 +39,12 @@ import {
   updateScript,
 } from "../storage/scripts.ts";
 import { sql } from "../storage/sql.ts";
+import { countTriggersOfScript, lockTriggers, triggersChannel } from "../storage/triggers.ts";
 import { findApp } from "./apps.ts";
-import { importWarnings, refuseImported, refuseRouted, saveImports } from "./imports.ts";
+import { importWarnings, refuseImported, refuseReached, saveImports } from "./imports.ts";
 import type { LiveRoutes } from "./live-routes.ts";
 import { checkVersion, givenLimits, patched, type ScriptPatch } from "./script-patches.ts";
-import { type Compiled, compileSource, isOutdated } from "./sources.ts";
+import { type Compiled, compileSource, isOutdated, newVersion } from "./sources.ts";
 
 export interface ScriptsOptions {
   db: Database;
@@ -207,14 +208,21 @@ export class Scripts {
     });
   }
 
-  /** With its versions and routes. Throws PicError `not_found`, `conflict` (with `imported_by`). */
+  /**
+   * With its versions, routes, triggers, and what waits for it or has failed. Throws PicError `not_found`,
+   * `conflict` (with `imported_by`).
+   */
   async delete(id: string): Promise<void> {
     const { db, live } = this.options;
     await this.#existing(db, id);
     await live.write(async (tx) => {
       const script = await this.#existing(tx, id);
+      await lockTriggers(tx, script.app_id);
       await lockImports(tx, script.app_id);
       await refuseImported(tx, script, "deleted");
+      if ((await countTriggersOfScript(tx, id)) > 0) {
+        await db.notify(tx, triggersChannel, script.app_id);
+      }
       if (!(await deleteScript(tx, id))) throw notFound();
       await db.notify(tx, scriptsChannel, id);
       return { value: undefined, change: { drop_script: id } };
@@ -260,7 +268,11 @@ export class Scripts {
     const { before, patch, compiled } = save;
     const { source } = compiled ?? save.version;
     return db.tx(async (tx) => {
-      if (patch.kind !== undefined && patch.kind !== before.kind) await lockRoutes(tx);
+      if (patch.kind !== undefined && patch.kind !== before.kind) {
+        // Nobody routes or triggers it meanwhile.
+        await lockRoutes(tx);
+        await lockTriggers(tx, before.app_id);
+      }
       await lockImports(tx, before.app_id);
       const current = await this.#existing(tx, before.id);
       checkVersion(current, patch.if_version);
@@ -301,7 +313,7 @@ export class Scripts {
       await refuseImported(tx, current, "renamed");
     }
     if (script.kind === current.kind) return;
-    if (script.kind === "module") await refuseRouted(tx, current);
+    if (script.kind === "module") await refuseReached(tx, current);
     else await refuseImported(tx, current, "made an endpoint");
   }
 
@@ -351,28 +363,6 @@ export class Scripts {
     const effective_limits = effectiveLimits(script.limits, this.options.ceilings);
     return { script, app, active, effective_limits };
   }
-}
-
-function newVersion(
-  script: Script,
-  compiled: Compiled,
-  actor: Actor,
-  now: number,
-  number = 1,
-): ScriptVersion {
-  const { source, code, source_map, imports, shape_rule } = compiled;
-  return {
-    script_id: script.id,
-    number,
-    kind: script.kind,
-    source,
-    code,
-    source_map,
-    imports,
-    shape_rule,
-    created_at: now,
-    created_by: actor.account_id,
-  };
 }
 
 /** Of the compiler, and of imports that are no modules. */

@@ -1,7 +1,13 @@
 /** From what an author typed to what a version keeps. */
+import type { Actor } from "../domain/accounts.ts";
 import { type FieldError, invalidField, PicError } from "../domain/errors.ts";
 import { sourceBytesMax } from "../domain/limits.ts";
-import { moduleShapeRule, type ScriptKind, type ScriptVersion } from "../domain/scripts.ts";
+import {
+  moduleShapeRule,
+  type Script,
+  type ScriptKind,
+  type ScriptVersion,
+} from "../domain/scripts.ts";
 import type { CompileProblem, Compiler, ImportSite } from "../sandbox/api.ts";
 
 export interface Compiled
@@ -31,6 +37,29 @@ export async function compileSource(
 /** A module that an older rule let pass: its source is compiled again before it is loaded. */
 export function isOutdated({ kind, shape_rule }: ScriptVersion): boolean {
   return kind === "module" && shape_rule !== moduleShapeRule;
+}
+
+/** What a version keeps of it. @param now epoch ms */
+export function newVersion(
+  script: Script,
+  compiled: Compiled,
+  actor: Actor,
+  now: number,
+  number = 1,
+): ScriptVersion {
+  const { source, code, source_map, imports, shape_rule } = compiled;
+  return {
+    script_id: script.id,
+    number,
+    kind: script.kind,
+    source,
+    code,
+    source_map,
+    imports,
+    shape_rule,
+    created_at: now,
+    created_by: actor.account_id,
+  };
 }
 
 function invalidSource(errors: FieldError[]): PicError {

@@ -8,19 +8,20 @@ import { checkLimit, decodeCursor, type Page, type PageRequest, pageOf } from ".
 import type { Database, Reader, Tx } from "./port.ts";
 import { sql } from "./sql.ts";
 
-type JsonColumn = "request" | "response" | "logs" | "error";
+type JsonColumn = "request" | "response" | "logs" | "error" | "event";
 
 interface ExecutionRow extends Omit<ExecutionRecord, JsonColumn | "abandoned"> {
   request: string | null;
   response: string | null;
   logs: string;
   error: string | null;
+  event: string | null;
   abandoned: number;
 }
 
 const columns = sql`id, app_id, script_id, version, request_id, invocation, status, status_code,
   started_at, duration_ms, cpu_ms, memory_bytes, logs_dropped, abandoned, error, request, response,
-  logs`;
+  logs, event`;
 
 /** A record that is there already is left as it is. */
 export async function appendExecutions(tx: Tx, records: readonly ExecutionRecord[]): Promise<void> {
@@ -30,7 +31,8 @@ export async function appendExecutions(tx: Tx, records: readonly ExecutionRecord
         ${record.request_id}, ${record.invocation}, ${record.status}, ${record.status_code},
         ${record.started_at}, ${record.duration_ms}, ${record.cpu_ms}, ${record.memory_bytes},
         ${record.logs_dropped}, ${record.abandoned ? 1 : 0}, ${toJson(record.error)},
-        ${toJson(record.request)}, ${toJson(record.response)}, ${JSON.stringify(record.logs)})
+        ${toJson(record.request)}, ${toJson(record.response)}, ${JSON.stringify(record.logs)},
+        ${toJson(record.event)})
       on conflict (id) do nothing`);
   }
 }
@@ -58,7 +60,8 @@ export async function listExecutions(
     and (started_at, id) < (${at}, ${id}) order by started_at desc, id desc`;
   const sizes = await db.scan(sql<{ bytes: number }>`select octet_length(logs)
     + coalesce(octet_length(request), 0) + coalesce(octet_length(response), 0)
-    + coalesce(octet_length(error), 0) as bytes from executions ${after} limit ${page.limit}`);
+    + coalesce(octet_length(error), 0) + coalesce(octet_length(event), 0) as bytes
+    from executions ${after} limit ${page.limit}`);
   const limit = fitting(sizes);
   if (limit === 0) return { items: [], next_cursor: null };
   const rows = await db.scan(
@@ -127,6 +130,7 @@ function toRecord(row: ExecutionRow): ExecutionRecord {
     cpu_ms: row.cpu_ms,
     memory_bytes: row.memory_bytes,
     request: fromJson<ExecutionRecord["request"]>(row.request),
+    event: fromJson<ExecutionRecord["event"]>(row.event),
     response: fromJson<ExecutionRecord["response"]>(row.response),
     logs: JSON.parse(row.logs) as ExecutionRecord["logs"],
     logs_dropped: row.logs_dropped,

@@ -6,7 +6,8 @@ import type { SqlValue, Statement } from "./sql.ts";
  *
  * Errors of statements: PicError `conflict` when a unique index or a foreign key refuses, `invalid`
  * for text that no engine keeps as it is (NUL, lone surrogates), `unavailable` when the engine
- * cannot work (disk full, damaged, gone). Anything else is a defect and comes as it is.
+ * cannot work (disk full, damaged, gone; TransactionConflict when it would the next time). Anything else is
+ * a defect and comes as it is.
  */
 
 /** The newest commit somebody has seen. Grows only; `durable(seen)` waits for it. */
@@ -37,8 +38,11 @@ export interface Tx extends Reader, Writer {
   get<Row>(statement: Statement<Row>, seen?: Seen): Promise<Row | null>;
   /** Called after the commit, before `tx` resolves, in order; never after a rollback. */
   afterCommit(fn: () => void): void;
-  /** Until this transaction ends, no other one on any node gets past a lock of the same name. */
-  lock(name: string): Promise<void>;
+  /**
+   * Until this transaction ends, no other one on any node gets past a lock of the same name; past a
+   * shared one those that take it shared, too.
+   */
+  lock(name: string, mode?: "exclusive" | "shared"): Promise<void>;
 }
 
 export interface Database {
@@ -102,12 +106,19 @@ export interface OutboxEngine {
     now: number;
     limit: number;
   }): Statement<Record<string, unknown>>;
+  /** The row of a claim that is still held, which nobody claims before the transaction ends. */
+  holdLease(held: { event_id: string; trigger_id: string; fence: number }): Statement;
   /** An expression: the value of due_at after a wait of so many ms. */
   dueIn(ms: number, now: number): Statement<never>;
   /** Of one app: how long until something can be claimed, 0 for now; `ms` is null when there is nothing. */
   msUntilDue(app_id: string, now: number): Statement<{ ms: number | null }>;
   /** Run at the start: leases of holders that are certainly gone. Null: nobody can know. */
   readonly voidLeases: Statement | null;
+  /**
+   * Run at the start: puts an end to waits that are longer than any policy asks for, as the clock that they
+   * were told by was ahead of `now`. Null: the clock is the database's own.
+   */
+  clampWaits(now: number): Statement | null;
 }
 
 /** A table as a backup holds it: its columns, in the order of the values of its rows. */

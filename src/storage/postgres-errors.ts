@@ -5,13 +5,14 @@
  * No message here holds a value of a statement or the address's password.
  */
 import { PicError } from "../domain/errors.ts";
+import { TransactionConflict } from "./transaction-conflict.ts";
 
 /** By the whole code, else by its class (the first two characters). */
 const unavailable: Readonly<Record<string, string>> = {
   "08": "The connection to the database was lost.",
   "25006": "The database is read-only.",
   "25P03": "The transaction ran too long.",
-  "40": "Others changed the same data at the same time; try again.",
+  "40003": "Nobody knows whether the transaction was completed.",
   "53": "The database has no room or memory left, or too many connections.",
   "53100": "The disk of the database is full.",
   "53200": "There is not enough memory for the database.",
@@ -64,6 +65,7 @@ export function translate(error: unknown): unknown {
   if (code === "22021" || code === "22P05") {
     return new PicError("invalid", "The database cannot keep this text.", { cause: error });
   }
+  if (code.startsWith("40") && code !== "40003") return new TransactionConflict(error);
   const message = unavailable[code] ?? unavailable[code.slice(0, 2)];
   return message === undefined ? error : lost(message, error);
 }

@@ -1,22 +1,19 @@
 /**
- * The one connection that is always there: it holds the lock that makes this server the only one of its
- * database, hears what others announce, and shows whether the database lives. When it is lost it is
- * opened anew for as long as it takes; nothing else opens connections meanwhile.
+ * The one connection that is always there: it holds this server's share of the database
+ * (postgres-lock.ts), hears what other servers announce, and shows whether the database lives. When it is
+ * lost it is opened anew for as long as it takes; nothing else opens connections meanwhile.
  *
- * A server that comes back may find its own lost connection holding the lock: over a silent network
- * the database notices the loss later than we do. Such a ghost is ended. Anybody else who holds the lock
- * has the database, and this server must end.
+ * Over a silent network the database notices a loss later than we do. Until then a transaction of such a
+ * ghost stays open and keeps the rows locked that it wrote, and nobody else can write them: this server's
+ * own ghosts are ended, by the name that no other server's sessions have.
  *
- * The same holds for every other connection that was lost: until the database notices, its transaction
- * stays open and keeps the rows locked that it wrote, and nobody else can write them.
- *
- * What was announced while nobody listened is made up for with the payload "*".
+ * What was announced while nobody listened is made up for with the payload "*". A connection that hears
+ * nothing any more does not answer either: the sign of life that is asked for every so often finds it out.
  */
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
 import {
   postgresGhostsMax,
-  postgresGhostWaitMsMax,
   postgresRetryMsMax,
   postgresRetryMsMin,
   postgresSignEveryMs,
@@ -27,6 +24,7 @@ import {
 import type { PostgresConnection, PostgresConnectionOptions } from "./postgres-connection.ts";
 import { isAnswer, lost, reasonOf, refusalOf, translate } from "./postgres-errors.ts";
 import { PostgresListeners } from "./postgres-listen.ts";
+import { MigrationFailed, type ServerLock, Unusable } from "./postgres-lock.ts";
 import { sleep } from "./postgres-rate.ts";
 import { Refused } from "./postgres-socket.ts";
 import { sql } from "./sql.ts";
@@ -38,7 +36,7 @@ export interface PostgresKeeperOptions {
   name: string;
   clock: Clock;
   log: Logger;
-  lockWaitMsMax: number;
+  lock: ServerLock;
   open: (
     more: Pick<PostgresConnectionOptions, "onEnd" | "onNotify" | "signal">,
   ) => Promise<PostgresConnection>;
@@ -52,16 +50,9 @@ export interface PostgresKeeperOptions {
   onFailed: (error: Error, isSilent: boolean) => void;
   /** The database does not answer: what other connections wait for will not come. */
   onSilent: (error: Error, since: number) => void;
-  /** Another server has the database. */
+  /** Another has the database for itself, or a newer PiCloud has migrated it. */
   onFatal: (error: Error) => void;
 }
-
-/** "PiCl": our advisory locks. The second number says which. */
-export const lockSpace = 0x5069436c;
-export const serverLock = 1;
-
-/** Another server has the database. */
-class Taken extends Error {}
 
 export class PostgresKeeper {
   readonly listeners: PostgresListeners;
@@ -79,14 +70,15 @@ export class PostgresKeeper {
 
   /** Waits for the database. Throws PicError with a message for the person who starts the server. */
   async start(signal?: AbortSignal): Promise<void> {
-    const report = this.#reporter("waiting for the database");
+    const report = createReporter("waiting for the database", this.options);
     for (let wait = postgresRetryMsMin; ; wait = Math.min(2 * wait, postgresRetryMsMax)) {
       if (signal?.aborted === true) throw lost("The wait for the database was ended.");
       try {
         await this.#connect(true, signal ?? this.#closing.signal);
         break;
       } catch (error) {
-        if (error instanceof Taken) throw taken(this.options.label);
+        if (error instanceof MigrationFailed) throw error.cause;
+        if (error instanceof Unusable) throw lost(error.message);
         const refusal = error instanceof Refused ? error.message : refusalOf(error);
         if (refusal !== null)
           throw lost(`PICLOUD_DATABASE_URL, ${this.options.label}: ${refusal}.`);
@@ -145,7 +137,8 @@ export class PostgresKeeper {
     try {
       if (isFirst) await check(opened);
       await this.#endGhosts(opened);
-      await this.#takeLock(opened);
+      const { lock } = this.options;
+      await (isFirst ? lock.join(opened, signal) : lock.rejoin(opened, signal));
       await this.listeners.begin(opened);
       if (this.#isClosing) throw lost("The database is closed.");
     } catch (error) {
@@ -168,7 +161,7 @@ export class PostgresKeeper {
 
   async #reconnect(): Promise<void> {
     const { label, log, onFailed, onFatal } = this.options;
-    const report = this.#reporter("the database is away");
+    const report = createReporter("the database is away", this.options);
     let wait = 0;
     while (!this.#isClosing) {
       try {
@@ -178,7 +171,7 @@ export class PostgresKeeper {
         return;
       } catch (error) {
         if (this.#isClosing) return;
-        if (error instanceof Taken) return onFatal(taken(label));
+        if (error instanceof Unusable) return onFatal(lost(error.message));
         report(error);
         const told = translate(error);
         onFailed(told instanceof Error ? told : lost(reasonOf(error)), !isAnswer(error));
@@ -198,48 +191,18 @@ export class PostgresKeeper {
     await connection.execute(ended, { msMax: postgresStatementMsMax });
     for (const pid of pids) this.#ghosts.delete(pid);
   }
-
-  async #takeLock(connection: PostgresConnection): Promise<void> {
-    const { clock, lockWaitMsMax, name } = this.options;
-    const began = clock.monotonic();
-    for (;;) {
-      const { rows } = await connection.execute(tryLock, { msMax: postgresStatementMsMax });
-      if (rows[0]?.taken === true) return;
-      const holder = (await connection.execute(lockHolder, { msMax: postgresStatementMsMax }))
-        .rows[0];
-      const isGhost = typeof holder?.name === "string" && holder.name.endsWith(` ${name}`);
-      const waited = clock.monotonic() - began;
-      if (waited >= (isGhost ? postgresGhostWaitMsMax : lockWaitMsMax)) throw new Taken();
-      if (isGhost) {
-        const end = sql`select pg_terminate_backend(${Number(holder.pid)})`;
-        await connection.execute(end, { msMax: postgresStatementMsMax });
-      }
-      await sleep(postgresRetryMsMin, this.#closing.signal);
-      if (this.#isClosing) throw lost("The database is closed.");
-    }
-  }
-
-  /** Says what is waited for: at once, then every so often. */
-  #reporter(message: string): (error: unknown) => void {
-    const { clock, log, label } = this.options;
-    let reportedAt = Number.NEGATIVE_INFINITY;
-    return (error) => {
-      const now = clock.monotonic();
-      if (now - reportedAt < postgresWaitReportMs) return;
-      reportedAt = now;
-      log.warn(message, { database: label, reason: reasonOf(error) });
-    };
-  }
 }
 
-function taken(label: string): Error {
-  return lost(`Another PiCloud uses this database (${label}).`);
+/** Says what is waited for, and why: at once, then every so often. */
+export function createReporter(
+  message: string,
+  { clock, log, label }: Pick<PostgresKeeperOptions, "clock" | "log" | "label">,
+): (reason: unknown) => void {
+  let reportedAt = Number.NEGATIVE_INFINITY;
+  return (reason) => {
+    const now = clock.monotonic();
+    if (now - reportedAt < postgresWaitReportMs) return;
+    reportedAt = now;
+    log.warn(message, { database: label, reason: reasonOf(reason) });
+  };
 }
-
-const tryLock = sql`select pg_try_advisory_lock(${lockSpace}, ${serverLock}) as taken`;
-
-const lockHolder = sql`select a.pid, a.application_name as name
-  from pg_locks as l join pg_stat_activity as a on a.pid = l.pid
-  where l.locktype = 'advisory' and l.granted
-    and l.database = (select d.oid from pg_database as d where d.datname = current_database())
-    and l.classid = ${lockSpace} and l.objid = ${serverLock} and l.objsubid = 2`;

@@ -1,13 +1,14 @@
 /** Migrations on PostgreSQL, each in a transaction under an advisory lock, on a connection of their own. */
-import { postgresMigrationMsMax } from "../domain/limits.ts";
+import { postgresMigrationMsMax, postgresStatementMsMax } from "../domain/limits.ts";
 import type { MigrationEngine, MigrationSession } from "./migrator.ts";
 import type { PostgresConnection } from "./postgres-connection.ts";
 import { lost } from "./postgres-errors.ts";
-import { lockSpace } from "./postgres-keeper.ts";
+import { lockSpace, migrationLock, type SchemaAge } from "./postgres-lock.ts";
 import type { Statement } from "./sql.ts";
 import { sql } from "./sql.ts";
 
-export const migrationLock = 2;
+/** Where the tables of execution records are. */
+export const logsSchema = "picloud_logs";
 const bound = { msMax: postgresMigrationMsMax };
 
 /** What a connection for migrations needs: they may take long. */
@@ -45,6 +46,20 @@ export function migrationEngine(
   };
 }
 
+/** @param known the numbers of the last migrations that this executable knows */
+export async function schemaAge(
+  connection: PostgresConnection,
+  known: { main: number; logs: number },
+): Promise<SchemaAge> {
+  const ask = async (statement: Statement<unknown>) =>
+    (await connection.execute(statement, { msMax: postgresStatementMsMax })).rows[0];
+  const tables = await ask(migrationTables);
+  const main = tables?.main === true ? Number((await ask(newestOfMain))?.number ?? 0) : 0;
+  const logs = tables?.logs === true ? Number((await ask(newestOfLogs))?.number ?? 0) : 0;
+  if (main > known.main || logs > known.logs) return "newer";
+  return main === known.main && logs === known.logs ? "same" : "older";
+}
+
 /** What a migration asks of a connection, whoever opened the transaction. */
 export function migrationSession(connection: PostgresConnection): MigrationSession {
   const execute = (statement: Statement<unknown>) => connection.execute(statement, bound);
@@ -61,3 +76,11 @@ async function enterSchema(schema: string, session: MigrationSession): Promise<v
   if (known.length === 0) await session.exec(`create schema ${schema}`);
   await session.exec(`set local search_path to ${schema}`);
 }
+
+const migrationTables = sql`select
+    count(*) filter (where n.nspname = current_schema()) > 0 as main,
+    count(*) filter (where n.nspname = ${logsSchema}) > 0 as logs
+  from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+  where c.relname = 'schema_migrations'`;
+const newestOfMain = sql`select max(number) as number from schema_migrations`;
+const newestOfLogs = sql`select max(number) as number from picloud_logs.schema_migrations`;

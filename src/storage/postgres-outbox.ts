@@ -19,8 +19,14 @@ export const postgresOutbox: OutboxEngine = {
       select event_id, trigger_id from outbox where app_id = ${app_id} and due_at <= ${now}
       order by due_at, event_id, trigger_id limit ${limit} for update skip locked)
     returning ${outboxColumns}`,
+  // Locked: a claim skips it, and a claim that came first changes the fence before this reads it.
+  holdLease: ({ event_id, trigger_id, fence }) => sql`select fence from outbox
+    where event_id = ${event_id} and trigger_id = ${trigger_id} and fence = ${fence}
+      and lease_owner is not null
+    for update`,
   dueIn: (ms) => sql<never>`${now} + ${ms}`,
-  msUntilDue: (app_id) => sql<{ ms: number | null }>`select greatest(0, min(due_at) - ${now}) as ms
-    from outbox where app_id = ${app_id} having count(*) > 0`,
+  msUntilDue: (app_id) => sql<{ ms: number | null }>`select greatest(0, due_at - ${now}) as ms
+    from outbox where app_id = ${app_id} order by due_at limit 1`,
   voidLeases: null,
+  clampWaits: () => null,
 };

@@ -1,7 +1,7 @@
 /**
  * A PostgreSQL database that is filled in one transaction: the schema, the rows, the migrations since.
- * Whatever happens before the commit, nothing was there. It holds the server's lock meanwhile, so that
- * no PiCloud starts on it.
+ * Whatever happens before the commit, nothing was there. It holds the servers' lock for itself
+ * meanwhile, so that no PiCloud starts on it.
  *
  * Foreign keys are taken away while rows come, table by table in no special order, and are made again
  * behind them: then each is checked once, as a whole.
@@ -12,11 +12,10 @@ import { PicError } from "../domain/errors.ts";
 import { postgresMigrationMsMax, restoreValuesMax } from "../domain/limits.ts";
 import { type Migration, type MigrationEngine, migrate } from "./migrator.ts";
 import type { Restoration, TableShape } from "./port.ts";
-import { logsSchema } from "./postgres.ts";
 import type { PostgresConnection } from "./postgres-connection.ts";
 import { codeOf, lost, translate } from "./postgres-errors.ts";
-import { lockSpace, serverLock } from "./postgres-keeper.ts";
-import { migrationLock, migrationSession } from "./postgres-migrate.ts";
+import { lockSpace, migrationLock, serverLock } from "./postgres-lock.ts";
+import { logsSchema, migrationSession } from "./postgres-migrate.ts";
 import { connectForBackup, postgresTables } from "./postgres-snapshot.ts";
 import { parseTarget } from "./postgres-target.ts";
 import { type SqlValue, type Statement, sql } from "./sql.ts";

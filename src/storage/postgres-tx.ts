@@ -14,7 +14,7 @@ import { postgresPingMsMax } from "../domain/limits.ts";
 import type { Tx } from "./port.ts";
 import type { PostgresConnection, PostgresResult } from "./postgres-connection.ts";
 import { codeOf, isAnswer, lost, translate } from "./postgres-errors.ts";
-import { lockSpace } from "./postgres-keeper.ts";
+import { lockSpace } from "./postgres-lock.ts";
 import { type Statement, sql } from "./sql.ts";
 
 export interface PostgresTxOptions {
@@ -133,8 +133,13 @@ export class PostgresTx implements Tx {
   }
 
   /** Differs because SQLite has one writer. Names that share a number wait for each other, no more. */
-  async lock(name: string): Promise<void> {
-    await this.#execute(sql`select pg_advisory_xact_lock(${lockSpace}, ${lockNumber(name)})`);
+  async lock(name: string, mode: "exclusive" | "shared" = "exclusive"): Promise<void> {
+    const number = lockNumber(name);
+    await this.#execute(
+      mode === "shared"
+        ? sql`select pg_advisory_xact_lock_shared(${lockSpace}, ${number})`
+        : sql`select pg_advisory_xact_lock(${lockSpace}, ${number})`,
+    );
   }
 
   msLeft(): number {

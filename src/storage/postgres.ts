@@ -1,9 +1,10 @@
 /**
- * The PostgreSQL engine: a keeper that holds the database for this server and knows whether it lives
- * (postgres-keeper.ts), and pools of connections for writes, point reads, scans and execution records.
+ * The PostgreSQL engine: a keeper that holds this server's share of the database and knows whether it
+ * lives (postgres-keeper.ts), and pools of connections for writes, point reads, scans and execution
+ * records. Several servers may work on one database.
  *
  * Invariants: nobody waits longer than `queryMsMax`, whatever the network does; connections are opened
- * only while the keeper holds the lock, at most postgresConnectsPerSecondMax a second; the password
+ * only while the keeper holds its share, at most postgresConnectsPerSecondMax a second; the password
  * is in no message and no log.
  *
  * What runs beside itself: transactions, on as many connections as there are writers. A service that
@@ -33,8 +34,9 @@ import type { Database } from "./port.ts";
 import { PostgresConnection, type PostgresConnectionOptions } from "./postgres-connection.ts";
 import { PostgresDatabase } from "./postgres-database.ts";
 import { codeOf, lost, translate } from "./postgres-errors.ts";
-import { PostgresKeeper } from "./postgres-keeper.ts";
-import { migrationEngine, migrationSettings } from "./postgres-migrate.ts";
+import { createReporter, PostgresKeeper } from "./postgres-keeper.ts";
+import { ServerLock } from "./postgres-lock.ts";
+import { logsSchema, migrationEngine, migrationSettings, schemaAge } from "./postgres-migrate.ts";
 import { PostgresPool, type PostgresPoolOptions } from "./postgres-pool.ts";
 import { ConnectRate } from "./postgres-rate.ts";
 import { Refused } from "./postgres-socket.ts";
@@ -46,7 +48,7 @@ export interface PostgresOptions {
   url: string;
   clock: Clock;
   log: Logger;
-  /** Another server has the database: the process must stop. */
+  /** The database cannot be used by this server any more: the process must stop. */
   onFatal?: (error: Error) => void;
   /** For tests: smaller bounds. */
   bounds?: Partial<PostgresBounds>;
@@ -72,14 +74,13 @@ export interface PostgresDatabases {
   close(): Promise<void>;
 }
 
-/** Where the tables of execution records are. */
-export const logsSchema = "picloud_logs";
 const versionMin = 13;
 
 /**
- * Waits until the database can be reached, takes it for this process, migrates it. Throws PicError
- * `unavailable`, with a message for the person who starts the server, when it refuses us, is used by
- * another PiCloud, is too old or has a newer schema; `invalid` for an address that is none.
+ * Waits until the database can be reached and migrates it, unless that is done. Throws PicError
+ * `unavailable`, with a message for the person who starts the server, when it refuses us, is being
+ * restored, is too old, has a newer schema, or an older one that another PiCloud works with; `invalid`
+ * for an address that is none.
  */
 export async function openPostgres(options: PostgresOptions): Promise<PostgresDatabases> {
   const engine = new PostgresEngine(options, parseTarget(options.url));
@@ -116,7 +117,7 @@ class PostgresEngine {
       name: this.#name,
       clock,
       log,
-      lockWaitMsMax: this.#bounds.lockWaitMsMax,
+      lock: this.#lock(),
       open: (hooks) => this.#connect({ ...hooks }),
       check: (connection) => this.#check(connection),
       onReady: () => this.#each((pool) => pool.resume()),
@@ -125,7 +126,6 @@ class PostgresEngine {
       onSilent: (error, since) => this.#each((pool) => pool.reset(error, since)),
       onFatal: (error) => {
         this.#each((pool) => pool.end(error));
-        log.error("another server has taken the database", { database: target.label });
         onFatal?.(error);
       },
     });
@@ -134,17 +134,15 @@ class PostgresEngine {
   async open(): Promise<PostgresDatabases> {
     const { signal } = this.options;
     await this.#keeper.start(signal);
-    const main = await this.#migrate(postgresMigrations, null);
-    const logs = await this.#migrate(postgresLogsMigrations, logsSchema);
     const { writersMax, readersMax } = this.#bounds;
     const logsPool = this.#pool(postgresLogsMax, { search_path: logsSchema });
     const databases = {
-      db: this.#database("main", main, mainSize, {
+      db: this.#database("main", postgresMigrations.length, mainSize, {
         writers: this.#pool(writersMax),
         readers: this.#pool(readersMax),
         scanners: this.#pool(postgresScannersMax),
       }),
-      logs: this.#database("logs", logs, logsSize, {
+      logs: this.#database("logs", postgresLogsMigrations.length, logsSize, {
         writers: logsPool,
         readers: logsPool,
         scanners: logsPool,
@@ -205,13 +203,29 @@ class PostgresEngine {
     }
   }
 
-  async #migrate(migrations: readonly Migration[], schema: string | null): Promise<number> {
+  #lock(): ServerLock {
+    const { clock, log } = this.options;
+    const { label } = this.target;
+    const { lockWaitMsMax } = this.#bounds;
+    const known = { main: postgresMigrations.length, logs: postgresLogsMigrations.length };
+    return new ServerLock({
+      ...{ name: this.#name, label, clock, waitMsMax: lockWaitMsMax },
+      age: (connection) => schemaAge(connection, known),
+      migrate: async () => {
+        await this.#migrate(postgresMigrations, null);
+        await this.#migrate(postgresLogsMigrations, logsSchema);
+      },
+      report: createReporter("waiting for the database", { clock, log, label }),
+    });
+  }
+
+  async #migrate(migrations: readonly Migration[], schema: string | null): Promise<void> {
     const { clock } = this.options;
     let connection: PostgresConnection | null = null;
     try {
       connection = await this.#connect({ settings: migrationSettings });
       const engine = migrationEngine(connection, this.target.label, schema);
-      return await migrate(engine, migrations, () => clock.now());
+      await migrate(engine, migrations, () => clock.now());
     } catch (error) {
       if (codeOf(error) !== "42501") throw translate(error);
       throw lost(`${this.target.label}: this user may not make tables: ${String(error)}.`);

@@ -7,7 +7,7 @@
  * that the process holds on it (POSIX).
  */
 import { Database as Connection } from "bun:sqlite";
-import { accessSync, constants, mkdirSync } from "node:fs";
+import { accessSync, constants, mkdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { PicError } from "../domain/errors.ts";
 
@@ -44,7 +44,7 @@ export function lockDataDir(dir: string): DataDirLock {
     connection?.close();
     const { code } = error as { code?: string };
     throw code === "SQLITE_BUSY" || code === "SQLITE_LOCKED"
-      ? refused(`Another PiCloud server is using the data folder ${dir}.`, error)
+      ? refused(`Another PiCloud server is using the data folder ${dir}${whose(dir)}.`, error)
       : refused(`The data folder ${dir} cannot be used: ${reason(error)}.`, error);
   }
   const owned = connection;
@@ -55,6 +55,23 @@ export function lockDataDir(dir: string): DataDirLock {
       owned.close();
     },
   };
+}
+
+/** The process that holds the lock, as Linux tells it; "" when it does not. */
+function whose(dir: string): string {
+  try {
+    const { ino } = statSync(join(dir, "lock.db"));
+    // 3: POSIX  ADVISORY  WRITE 708 fe:00:2179205 1073741826 1073742335
+    const line = new RegExp(
+      String.raw`^\d+: POSIX +ADVISORY +WRITE (\d+) [\w:]+:${ino} 10737`,
+      "m",
+    );
+    const pid = line.exec(readFileSync("/proc/locks", "utf8"))?.[1];
+    // 0: it runs in another container
+    return pid === undefined || pid === "0" ? "" : ` (process ${pid})`;
+  } catch {
+    return "";
+  }
 }
 
 function reason(error: unknown): string {

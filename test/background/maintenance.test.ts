@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { createMaintenance } from "../../src/background/maintenance.ts";
 import { type Logger, silentLogger } from "../../src/base/log.ts";
 import {
+  deadLetterRetentionDays,
   maintenanceChunkRows,
   maintenanceEveryMs,
   maintenanceFirstMs,
@@ -149,6 +150,65 @@ describe("a run", () => {
     });
     expect((await bundle.maintenance.runOnce()).sessions_deleted).toBe(2);
     expect(await bundle.count(bundle.db, "sessions")).toBe(1);
+  });
+
+  test("deletes asynchronous executions that nobody asks after any more, in chunks", async () => {
+    await using bundle = await setup();
+    const { db, time } = bundle;
+    const add = (daysAgo: number, count: number, status: string): Promise<unknown> => {
+      const at = time.now() - daysAgo * dayMs;
+      const hex = at.toString(16).padStart(12, "0");
+      const id = `${hex.slice(0, 8)}-${hex.slice(8)}-`;
+      return db.tx((tx) =>
+        tx.run(sql`with recursive n (i) as (select 1 union all select i + 1 from n where i < ${count})
+          insert into async_executions (id, app_id, script_id, token_hash, status, attempts, created_at)
+          select ${id} || i, 'app-1', 'script-1', printf('%064x', i), ${status}, 1, ${at} from n`),
+      );
+    };
+    await add(deadLetterRetentionDays + 1, maintenanceChunkRows + 10, "success");
+    await add(deadLetterRetentionDays + 2, 2, "pending");
+    await add(deadLetterRetentionDays - 1, 3, "failed");
+    const report = await bundle.maintenance.runOnce();
+    expect(report.async_executions_deleted).toBe(maintenanceChunkRows + 10);
+    const left = await db.all(sql<{ status: string }>`select status from async_executions`);
+    expect(left.map(({ status }) => status).sort()).toEqual(
+      "failed failed failed pending pending".split(" "),
+    );
+  });
+
+  test("deletes dead letters that are long over, with their attempts, and what a script left", async () => {
+    await using bundle = await setup();
+    const { db, time } = bundle;
+    const ended = time.now() - (deadLetterRetentionDays + 1) * dayMs;
+    const add = async (id: string, state: string, updated_at: number) => {
+      await db.tx((tx) =>
+        tx.run(sql`insert into dead_letters (id, app_id, event_id, trigger_id, script_id, source, type,
+            state, attempts, error, depth, root_execution_id, event_at, created_at, updated_at, payload)
+          values (${id}, 'app-1', ${id}, 't', 'script-1', 'kv', 'insert', ${state}, 1, '{}', 0, 'r', 1,
+            1, ${updated_at}, '{}')`),
+      );
+      await addAttempt(id);
+    };
+    const addAttempt = (id: string) =>
+      db.tx((tx) =>
+        tx.run(sql`insert into event_attempts (event_id, trigger_id, number, app_id, execution_id,
+            status, started_at, duration_ms) values (${id}, 't', 1, 'app-1', 'e', 'error', 1, 1)`),
+      );
+    await add("replayed", "replayed", ended);
+    await add("resolved", "resolved", ended);
+    await add("open", "open", ended);
+    await add("young", "resolved", ended + 2 * dayMs);
+    await addAttempt("nobody's");
+    const report = await bundle.maintenance.runOnce();
+    expect(report).toMatchObject({ dead_letters_deleted: 2, attempts_deleted: 1 });
+    const left = await db.all(sql<{ id: string }>`select id from dead_letters order by id`);
+    expect(left.map(({ id }) => id)).toEqual(["open", "young"]);
+    const attempts = await db.all(sql<{ event_id: string }>`select event_id from event_attempts`);
+    expect(attempts.map(({ event_id }) => event_id).sort()).toEqual(["open", "young"]);
+    expect(await bundle.maintenance.runOnce()).toMatchObject({
+      dead_letters_deleted: 0,
+      attempts_deleted: 0,
+    });
   });
 });
 

@@ -1,7 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { systemClock } from "../../src/base/clock.ts";
-import { createKvBinding } from "../../src/bindings/kv.ts";
-import type { BindingContext } from "../../src/domain/bindings.ts";
+import { type Clock, systemClock } from "../../src/base/clock.ts";
 import { PicError } from "../../src/domain/errors.ts";
 import {
   kvCollectionBytesMax,
@@ -12,28 +10,23 @@ import {
   kvValueBytesMax,
 } from "../../src/domain/limits.ts";
 import { openFolder } from "../execution/folder.ts";
+import { callOf, composeForTest, context } from "./composed.ts";
 
 type Args = Record<string, unknown>;
 
-async function setup() {
+async function setup(clock: Clock = systemClock) {
   const folder = await openFolder();
-  const kv = createKvBinding({ db: folder.db, clock: systemClock });
-  const context = (app: number): BindingContext => ({
-    app_id: `app-${app}`,
-    script_id: `script-${app}`,
-    execution_id: "execution-1",
-    delivery: null,
-    seen: { seq: 0 },
-  });
-  const call = (name: string, args: unknown, cx = context(1)): Promise<unknown> => {
-    const method = kv.methods[name];
-    if (method === undefined) throw new Error(`there is no kv.${name}`);
-    return method.call(cx, args);
-  };
+  const composed = await composeForTest({ db: folder.db, clock });
+  const call = (name: string, args: unknown, cx = context(1)): Promise<unknown> =>
+    callOf(composed.kv, name, cx, args);
   /** In collection "c" of app 1. */
   const at = (name: string, key: unknown, more: Args = {}): Promise<unknown> =>
     call(name, { collection: "c", key, ...more });
-  return { ...folder, kv, context, call, at };
+  const end = async (): Promise<void> => {
+    await composed.stop();
+    await folder[Symbol.asyncDispose]();
+  };
+  return { ...folder, ...composed, context, call, at, [Symbol.asyncDispose]: end };
 }
 
 type Listed = {
@@ -199,6 +192,7 @@ describe("names", () => {
       "delete",
       "get",
       "getEntry",
+      "getMany",
       "has",
       "increment",
       "list",

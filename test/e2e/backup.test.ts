@@ -153,7 +153,7 @@ describe("beside a server", () => {
     const { code, said } = await picloud(["restore", file], server.dataDir);
     expect(code).toBe(failed);
     expect(said).toBe(
-      `picloud: Another PiCloud server is using the data folder ${server.dataDir}.\n`,
+      `picloud: Another PiCloud server is using the data folder ${server.dataDir} (process ${server.pid}).\n`,
     );
     expect(await (await fetch(`${server.url}/healthz`)).text()).toBe("ok");
   });

@@ -18,9 +18,17 @@ describe("a start that cannot be says why and ends", () => {
     const refused = await startFailure({ dataDir: server.dataDir });
     expect(refused.exitCode).toBe(failed);
     expect(sentenceOf(refused)).toBe(
-      `picloud: Another PiCloud server is using the data folder ${server.dataDir}.`,
+      `picloud: Another PiCloud server is using the data folder ${server.dataDir} (process ${server.pid}).`,
     );
     expect(await server.client.auth.me()).toMatchObject({ username: "admin" });
+  });
+
+  test("but not when that server was killed: its lock is gone with it", async () => {
+    const dataDir = folder("killed");
+    await using server = await startServer({ dataDir });
+    await server.kill9();
+    await using next = await startServer({ dataDir });
+    expect(await next.client.auth.me()).toMatchObject({ username: "admin" });
   });
 
   test("when the database is another program's, which is left as it is", async () => {

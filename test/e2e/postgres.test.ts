@@ -120,32 +120,6 @@ describe("a start without the database", () => {
 });
 
 describe("a second server", () => {
-  test("on the same database is refused, and the first goes on", async () => {
-    await using database = await newDatabase();
-    await using server = await startServer({ databaseUrl: database.url });
-    const refused = await startFailure({ databaseUrl: database.url });
-    expect(refused.exitCode).toBe(failed);
-    expect(sentenceOf(refused)).toMatch(/^picloud: Another PiCloud .* database /);
-    expect((await server.client.auth.me()).username).toBe("admin");
-    expect(server.log().filter(({ level }) => level === "error")).toEqual([]);
-  });
-
-  test("that took the database while the first could not reach it keeps it: the first ends", async () => {
-    await using database = await newDatabase();
-    const { proxy: made, url } = await proxyTo(database.url);
-    await using proxy = made;
-    using first = await serve(url);
-    await until("it is ready", startMsMax, () =>
-      first.said().includes('"message":"ready"') ? true : null,
-    );
-    await proxy.close();
-    await using second = await startServer({ databaseUrl: database.url });
-    await proxy.pass();
-    expect(await first.ended).toBe(failed);
-    expect(first.said()).toContain("another server has taken the database");
-    expect((await second.client.auth.me()).username).toBe("admin");
-  }, 30_000);
-
   test("on another database of the same PostgreSQL is none", async () => {
     await using one = await newDatabase();
     await using two = await newDatabase();

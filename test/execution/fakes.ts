@@ -1,5 +1,6 @@
 /** Time that stands still, and a database that decides itself when something is durable. */
 import type { Clock } from "../../src/base/clock.ts";
+import { type Delivery, RETRY_DEFAULT } from "../../src/domain/events.ts";
 import type { InvocationInput, InvocationRequest } from "../../src/execution/api.ts";
 import type { FinishedExecution } from "../../src/execution/recording.ts";
 import type { StartTimer } from "../../src/execution/timers.ts";
@@ -71,6 +72,38 @@ export function input(over: Partial<InvocationInput> = {}): InvocationInput {
   };
 }
 
+/** A change of a record, claimed for its first attempt. */
+export function delivery(over: Partial<Delivery> = {}): Delivery {
+  return {
+    event_id: "event-1",
+    trigger_id: "trigger-1",
+    app_id: "app-1",
+    script_id: "script-1",
+    source: "kv",
+    type: "update",
+    depth: 2,
+    root_execution_id: "root-1",
+    created_at: 1_700_000_000_123,
+    attempt: 0,
+    attempt_base: 0,
+    crashes: 0,
+    fence: 7,
+    retry: RETRY_DEFAULT,
+    dead_letter_id: null,
+    payload: '{"collection":"c","key":"k","value":{"n":1},"previous":null}',
+    ...over,
+  };
+}
+
+/** A request of an asynchronous route. */
+export function deferred(
+  over: Partial<InvocationRequest> = {},
+  more: Partial<Delivery> = {},
+): Delivery {
+  const payload = JSON.stringify({ request_id: "request-9", ...request(over) });
+  return delivery({ trigger_id: "", source: "route", type: "fire", depth: 0, payload, ...more });
+}
+
 export function outcome(over: Partial<Outcome> = {}): Outcome {
   return {
     status: "success",
@@ -109,6 +142,7 @@ export function finished(over: Partial<FinishedExecution> = {}): FinishedExecuti
     started_at: 1_700_000_000_000 + made,
     duration_ms: 1.5,
     request: request(),
+    event: null,
     outcome: outcome(),
     error: null,
     abandoned: false,

@@ -341,3 +341,42 @@ test("under a random storm the bounds hold and every slot comes back", async () 
   expect(gate.stats()).toMatchObject({ running: 0, waiting: 0 });
   expect(time.timers).toBe(0);
 });
+
+describe("who claims work for the gate", () => {
+  test("knows what an app may still take, and what a class and an app can hold at most", () => {
+    const { gate } = setup({ running: 8 });
+    expect(gate.most()).toEqual({ class: 6, app: 4 });
+    expect(gate.freeFor("a")).toBe(4);
+    gate.acquire("a", "request", null);
+    gate.acquire("a", "event", null);
+    gate.acquire("b", "event", null);
+    expect(gate.freeFor("a")).toBe(2);
+    expect(gate.free("event")).toBe(4);
+  });
+
+  test("is told once of the next slot that is given back, after waiters had their turn", () => {
+    const { gate, enter, order } = setup({ running: 1 });
+    const told: number[] = [];
+    const tell = (): void => void told.push(gate.free("event"));
+    enter("a");
+    enter("b");
+    gate.whenLeft(() => told.push(-1));
+    gate.whenLeft(tell);
+    expect(told).toEqual([]);
+    gate.leave("a", "request");
+    // The slot went to "b", who waited.
+    expect(told).toEqual([0]);
+    gate.whenLeft(() => {
+      tell();
+      gate.whenLeft(tell);
+    });
+    return settled().then(() => {
+      expect(order).toEqual(["a", "b"]);
+      gate.leave("b", "request");
+      expect(told).toEqual([0, 1]);
+      enter("c");
+      gate.leave("c", "request");
+      expect(told).toEqual([0, 1, 1]);
+    });
+  });
+});

@@ -4,7 +4,6 @@ import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
 import { newId } from "../../src/base/ids.ts";
 import { silentLogger } from "../../src/base/log.ts";
-import { createKvBinding } from "../../src/bindings/kv.ts";
 import { PicError } from "../../src/domain/errors.ts";
 import { LIMIT_CEILINGS } from "../../src/domain/limits.ts";
 import { Gate } from "../../src/execution/gate.ts";
@@ -14,15 +13,18 @@ import { ExecutionRecords } from "../../src/execution/records.ts";
 import { openScriptCatalog, scriptsChannel } from "../../src/execution/scripts.ts";
 import { createSandboxPool } from "../../src/sandbox/pool.ts";
 import { insertVersion, updateScript } from "../../src/storage/scripts.ts";
-import { input, request } from "./fakes.ts";
+import { sql } from "../../src/storage/sql.ts";
+import { composeForTest } from "../bindings/composed.ts";
+import { deferred, delivery, input, request } from "./fakes.ts";
 import { openFolder, scriptOf } from "./folder.ts";
 
 async function setup() {
   const { db, logs, ...folder } = await openFolder();
   const log = silentLogger;
+  const { kv, stop } = await composeForTest({ db, clock: systemClock });
   const pool = createSandboxPool({
     children: 1,
-    bindings: [createKvBinding({ db, clock: systemClock })],
+    bindings: [kv],
     image_cache_mb: 32,
     command: [process.execPath, join(import.meta.dir, "../../src/main.ts"), "sandbox"],
     clock: systemClock,
@@ -54,8 +56,11 @@ async function setup() {
   });
   const saved = { "script-1": 1, "script-2": 1 };
   return {
+    db,
     records,
     gate,
+    pool,
+    deliver: invoker.deliver,
     /** A new version of script-1 (in app-1) or script-2 (in app-2). */
     save: (id: keyof typeof saved, code: string): Promise<void> =>
       db.tx(async (tx) => {
@@ -82,6 +87,7 @@ async function setup() {
       await pool.stop();
       await records.stop();
       catalog.close();
+      await stop();
       await folder[Symbol.asyncDispose]();
     },
   };
@@ -154,4 +160,75 @@ test("what the binding refuses the script can catch by its code", async () => {
     "kv_not_a_number",
     "kv_invalid_key",
   ]);
+}, 20_000);
+
+test("a delivery runs its handler with the event; its record has that without credentials", async () => {
+  await using bundle = await setup();
+  await bundle.save(
+    "script-1",
+    `import { kv, log } from "picloud";
+     export default async ({ event, request, invocation }) => {
+       log.info("seen", { cookie: event.value.headers.cookie });
+       const n = await kv.collection("seen").increment(event.key);
+       return { n, invocation, request: request === undefined, event };
+     }`,
+  );
+  const payload = `{"collection":"c","key":"k","value":{"headers":{"cookie":"sid=12345678"}},"previous":null}`;
+  const report = await bundle.deliver(delivery({ payload, attempt: 1 }));
+  expect(report).toMatchObject({ status: "success", counts: true, error: null });
+  expect(JSON.parse(report.result?.body ?? "")).toMatchObject({
+    n: 1,
+    invocation: "event",
+    request: true,
+    event: { id: "event-1", source: "kv", depth: 2, attempt: 2, key: "k", previous: null },
+  });
+  const record = await bundle.records.get(report.execution_id);
+  expect(record).toMatchObject({
+    invocation: "event",
+    request: null,
+    event: { id: "event-1", trigger_id: "trigger-1", attempt: 2, truncated: false },
+    logs: [{ fields: { cookie: "[redacted]" } }],
+  });
+  expect(record?.event?.body).toBe(payload.replace("sid=12345678", "[redacted]"));
+}, 20_000);
+
+test("attempts of real handlers that fail count; the report says why, as the record does", async () => {
+  await using bundle = await setup();
+  await bundle.save(
+    "script-1",
+    `export default ({ request }) => {
+       if (request.rest === "spin") for (;;) Array.prototype.indexOf.call({ length: 2 ** 53 - 1 }, 1);
+       throw Object.assign(new RangeError("told " + request.headers.cookie), { code: "mine" });
+     }`,
+  );
+  const thrown = await bundle.deliver(deferred({ headers: { cookie: "sid=12345678" } }));
+  expect(thrown).toMatchObject({ status: "error", counts: true, result: null });
+  expect(thrown.execution_id).toBe("event-1");
+  expect(thrown.error?.message).toBe("told [redacted]");
+  expect((await bundle.records.get("event-1"))?.error?.message).toBe("told [redacted]");
+  // nothing inside can stop it: its child is killed
+  const spun = await bundle.deliver(deferred({ rest: "spin" }, { attempt: 1 }));
+  expect(spun).toMatchObject({ counts: true, error: { code: "budget_exceeded" } });
+  expect(spun.error?.message).toContain("cpu_ms");
+  expect(bundle.gate.stats()).toMatchObject({ running: 0, waiting: 0 });
+}, 20_000);
+
+test("a handler that is cut off by a stop has made no attempt", async () => {
+  await using bundle = await setup();
+  await bundle.save(
+    "script-1",
+    `import { kv } from "picloud";
+     export default async () => {
+       await kv.collection("c").increment("begun");
+       await new Promise((done) => setTimeout(done, 8_000));
+     }`,
+  );
+  const report = bundle.deliver(delivery());
+  const begun = (): Promise<unknown> => bundle.db.get(sql`select key from kv where key = 'begun'`);
+  while ((await begun()) === null) await Bun.sleep(5);
+  await bundle.pool.stop();
+  expect(await report).toMatchObject({ status: "sandbox_lost", counts: false, result: null });
+  const late = await bundle.deliver(delivery());
+  expect(late).toMatchObject({ status: "sandbox_lost", counts: false });
+  expect(bundle.gate.stats().running).toBe(0);
 }, 20_000);

@@ -163,6 +163,68 @@ describe("redaction by value", () => {
   });
 });
 
+describe("an event in a record", () => {
+  const eventOf = async (payload: string | null) =>
+    (await record({ invocation: "event", request: null, event: { ...event, payload } })).event;
+  const event = {
+    id: "event-1",
+    source: "kv",
+    type: "insert",
+    attempt: 1,
+    trigger_id: "trigger-1",
+    depth: 0,
+  } as const;
+
+  test("has its payload, whole and as it came when there is nothing to hide", async () => {
+    const payload = '{"collection":"c","key":"token","value":{"n":1e400,"authorised":"by me"}}';
+    expect(await eventOf(payload)).toEqual({ ...event, body: payload, truncated: false });
+    expect(await eventOf(null)).toEqual({ ...event, body: null, truncated: false });
+  });
+
+  test("has no header that carries a credential, whatever its value and its case", async () => {
+    const headers = {
+      Authorization: 'Bearer "secret\\',
+      "set-cookie": "sid=secret",
+      cookie: "",
+      "X-API-Key": 'sec"ret',
+      accept: "*/*",
+    };
+    const made = await eventOf(JSON.stringify({ key: "k", value: { headers, text: "cookie" } }));
+    expect(JSON.parse(made?.body ?? "")).toEqual({
+      key: "k",
+      value: {
+        headers: {
+          Authorization: "[redacted]",
+          "set-cookie": "[redacted]",
+          cookie: "[redacted]",
+          "X-API-Key": "[redacted]",
+          accept: "*/*",
+        },
+        text: "cookie",
+      },
+    });
+  });
+
+  test("is cut, also where a credential would have been cut in half", async () => {
+    const long = await eventOf(JSON.stringify({ value: "é".repeat(recordBodyBytesMax) }));
+    expect(Buffer.byteLength(long?.body ?? "")).toBeLessThanOrEqual(recordBodyBytesMax);
+    expect(long?.truncated).toBe(true);
+    for (const end of ["x", "\\", '"']) {
+      const text = JSON.stringify({ a: "x".repeat(7_000), cookie: `secret${end.repeat(50_000)}` });
+      const made = await eventOf(text);
+      expect(made?.body).toEndWith('"cookie":"[redacted]"');
+      expect(made?.truncated).toBe(true);
+    }
+  });
+
+  test("does not hold a large payload while it waits", () => {
+    const payload = JSON.stringify({ value: "x".repeat(1_000_000) });
+    const light = lighten(finished({ request: null, event: { ...event, payload } }));
+    expect(heldBytes(light)).toBeLessThan(32 * 1_024);
+    expect(heldBytes(light)).toBeGreaterThan(recordBodyBytesMax);
+  });
+});
+
 describe("truncation", () => {
   test.each(["a", "é", "€", "😀"])("never cuts %s in half", (character) => {
     for (let bytesMax = 1; bytesMax < 24; bytesMax += 1) {

@@ -2,7 +2,12 @@
 import { connect } from "node:net";
 import type { LogFields, Logger } from "../../src/base/log.ts";
 import { silentLogger } from "../../src/base/log.ts";
-import type { InvocationInput, InvocationResult } from "../../src/execution/api.ts";
+import type { AsyncExecution } from "../../src/domain/async-executions.ts";
+import type {
+  DeferredRequest,
+  InvocationInput,
+  InvocationResult,
+} from "../../src/execution/api.ts";
 import { createGateway } from "../../src/http/gateway.ts";
 import { type Servers, startServers } from "../../src/http/server.ts";
 import type { AdminPlane } from "../../src/http/system-paths.ts";
@@ -31,6 +36,8 @@ export interface Fixture {
   servers: Servers;
   /** What scripts were started with, oldest first. */
   started: InvocationInput[];
+  /** What was accepted, oldest first. */
+  deferred: { script_id: string; request: DeferredRequest }[];
   adminCalls: AdminCall[];
   logged: { message: string; fields: LogFields }[];
   /** How scripts answer from now on. */
@@ -61,12 +68,32 @@ const SCRIPTS = new Map([
 ]);
 export const GOOD_TOKEN = `pcs_${"a".repeat(43)}`;
 
+export const ACCEPTED = {
+  execution_id: "01890a5d-ac96-774b-bcce-b302099a805b",
+  token: `${"t-_".repeat(14)}t`,
+};
+export const asyncExecution: AsyncExecution = {
+  id: ACCEPTED.execution_id,
+  app_id: "app-1",
+  script_id: "script-1",
+  status: "success",
+  attempts: 2,
+  status_code: 201,
+  created_at: 1_700_000_000_000,
+  finished_at: 1_700_000_001_000,
+  response: { headers: { "content-type": "application/json" }, body: '{"n":1}', truncated: false },
+};
+
 export function setup(routes: readonly string[] = ROUTES, overrides: Overrides = {}): Fixture {
   const started: InvocationInput[] = [];
+  const deferred: Fixture["deferred"] = [];
   const adminCalls: AdminCall[] = [];
   const logged: Fixture["logged"] = [];
   let answer: (input: InvocationInput) => unknown = () => ({});
-  const table = compileTable(routes.map((text) => route(text)));
+  const table = compileTable([
+    ...routes.map((text) => route(text)),
+    ...(overrides.asyncRoutes ?? []).map((text) => route(text, { dispatch_mode: "async" })),
+  ]);
   let ids = 0;
   let servers: Servers | null = null;
   const gateway = createGateway({
@@ -78,6 +105,16 @@ export function setup(routes: readonly string[] = ROUTES, overrides: Overrides =
         return { ...PLAIN, ...result };
       },
     },
+    asyncRuns: {
+      accept: async (script_id, request) => {
+        await overrides.accept?.();
+        deferred.push({ script_id, request });
+        return ACCEPTED;
+      },
+      find: async (id, token) =>
+        id === ACCEPTED.execution_id && token === ACCEPTED.token ? asyncExecution : null,
+    },
+    publicBaseUrl: overrides.publicBaseUrl ?? null,
     findScript: async (id) => SCRIPTS.get(id) ?? null,
     auth: { canExecute: async (token) => token === GOOD_TOKEN },
     admin: overrides.admin ?? (async () => recordingAdmin(adminCalls)),
@@ -98,6 +135,7 @@ export function setup(routes: readonly string[] = ROUTES, overrides: Overrides =
   return {
     servers,
     started,
+    deferred,
     adminCalls,
     logged,
     answer: (with_) => {
@@ -121,6 +159,10 @@ export function setup(routes: readonly string[] = ROUTES, overrides: Overrides =
 }
 
 interface Overrides {
+  asyncRoutes?: readonly string[];
+  /** Throws to refuse. */
+  accept?: () => void | Promise<void>;
+  publicBaseUrl?: string;
   admin?: () => Promise<AdminPlane>;
 }
 

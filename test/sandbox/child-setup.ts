@@ -2,6 +2,7 @@
 import { LIMIT_DEFAULTS, type ScriptLimits } from "../../src/domain/limits.ts";
 import { ChildExecutions } from "../../src/sandbox/child-executions.ts";
 import type { DoneHeader, Program } from "../../src/sandbox/protocol.ts";
+import { DELIVERY } from "../../src/sdk/operations.ts";
 
 export interface Done extends DoneHeader {
   body: string;
@@ -21,6 +22,8 @@ export interface RunOptions {
   timeout_ms?: number;
   /** Members of `ctx`. */
   ctx?: Record<string, unknown>;
+  /** It handles a delivery. */
+  delivery?: boolean;
   modules?: Record<string, string>;
   app?: string;
 }
@@ -102,7 +105,8 @@ export async function setup(options: SetupOptions = {}): Promise<Bundle> {
       const limits = { ...LIMIT_DEFAULTS, ...run.limits };
       const timeout_ms = run.timeout_ms ?? limits.timeout_ms;
       const header = { program: program.id, limits, timeout_ms };
-      executions.run(id, header, JSON.stringify({ request: {}, ...run.ctx }));
+      const input = JSON.stringify({ request: {}, ...run.ctx });
+      executions.run(id, header, run.delivery === true ? DELIVERY + input : input);
     });
   };
   return { executions, run, calls, reply, needs, entries: () => entries };

@@ -22,7 +22,7 @@ test("the module exports these names, with functions of these arities", async ()
     await inGuest(`const shape = (o) => Object.fromEntries(Object.keys(o).map((k) => [k, typeof o[k] === "function" ? o[k].length : typeof o[k]]));
     return { module: Object.keys(picloud), log: shape(log), kv: shape(kv), collection: shape(kv.collection("c")), base64: shape(base64), hex: shape(hex) }`);
   expect(shape).toEqual({
-    module: ["base64", "hex", "kv", "log"],
+    module: ["base64", "hex", "kv", "log", "tx"],
     log: { debug: 2, info: 2, warn: 2, error: 2 },
     kv: { collection: 1 },
     collection: { get: 1, getEntry: 1, set: 2, delete: 1, has: 1, increment: 1, list: 0 },
@@ -81,6 +81,35 @@ describe("with the declarations, TypeScript", () => {
     return Bun.spawnSync([TSC, "-p", folder], { stdout: "pipe" }).stdout.toString();
   };
 
+  test("accepts transactions, and knows what they resolve to", () => {
+    const source = `
+      import { tx, type Tx } from "picloud";
+      const move = async (t: Tx, from: string): Promise<number> => {
+        const money = t.kv.collection<number>("money");
+        await money.set("to", (await money.get("to")) ?? 0, { ttl: 60 });
+        if (await money.has(from)) await money.delete(from);
+        return money.increment(from, -1, { ttl: 5 });
+      };
+      export default async function () {
+        const sum: number = await tx((t) => move(t, "me"));
+        const orders = await tx(async (t) => {
+          const c = t.docs.collection<{ n: number }>("orders");
+          const { id } = await c.insert({ n: sum });
+          await c.patch(id, { n: 2 });
+          const kept: { n: number; id: string } = await c.replace(id, { n: 3 });
+          return [kept, await c.get("x"), await c.delete("y")] as const;
+        });
+        return orders[0].n;
+      }`;
+    expect(check(source)).toBe("");
+    const wrong = check(`
+      import { tx } from "picloud";
+      tx(5);
+      tx((t) => t.kv.collection("c").list());
+      tx((t) => t.docs.collection("c").find({}));`);
+    expect(wrong.split("\n").filter((line) => line.includes("error TS")).length).toBe(3);
+  });
+
   test("accepts a script that uses everything", () => {
     const source = `
       import { base64, hex, kv, log, type Context, type Handler, type KvPage, type Response } from "picloud";
@@ -106,6 +135,42 @@ describe("with the declarations, TypeScript", () => {
       }
       export const other: Handler = (ctx) => ctx.request.body.anything;`;
     expect(check(source)).toBe("");
+  });
+
+  test("knows what an event carries once its source is known", () => {
+    const source = `
+      import { kv, log, type Context, type Event } from "picloud";
+      const brief = (event: Event): string => {
+        switch (event.source) {
+          case "kv":
+          case "docs":
+            return event.type === "delete" ? event.key : event.collection + JSON.stringify(event.value ?? event.previous);
+          case "cron":
+            return event.cron.tick + event.cron.timezone + event.cron.ticks.toFixed(0) + event.cron.expression;
+          case "dead_letter":
+            return event.deadLetter.error.message + event.deadLetter.attempts.toFixed(0) + String(event.deadLetter.event.key);
+          default:
+            return "";
+        }
+      };
+      export default async (ctx: Context) => {
+        if (ctx.event?.source === "kv") {
+          const type: "insert" | "update" | "delete" = ctx.event.type;
+          await kv.collection("seen").set(ctx.event.id, { type, key: ctx.event.key, attempt: ctx.event.attempt });
+        }
+        if (ctx.event !== undefined) log.info(brief(ctx.event), { depth: ctx.event.depth, at: ctx.event.at });
+      };`;
+    expect(check(source)).toBe("");
+    const problems = check(`
+      import type { Context } from "picloud";
+      export default (ctx: Context) => {
+        if (ctx.event?.source === "cron") return ctx.event.collection;
+        if (ctx.event?.source === "kv") return ctx.event.cron;
+        return ctx.event.key;
+      };`);
+    expect(problems.split("\n").filter((line) => line.includes("error TS")).length).toBeGreaterThan(
+      2,
+    );
   });
 
   test("refuses what is wrong, and knows nothing of a browser or a server", () => {

@@ -70,11 +70,18 @@ describe("deleting an app", () => {
     const { script } = await t.scripts.create(actor, { app: "blog", name: "post", source: "1" });
     await t.routes.create(actor, script.id, { path: "/post" });
     await t.db.tx(async (tx) => {
-      await setKv(tx, app.id, "hits", "a", "1", 0);
+      await setKv(tx, app.id, "hits", "a", { value: "1", expires_at: null, now: 0 });
     });
     const refused = await t.apps.delete("blog", { force: false }).catch((error) => error);
     expect(refused.code).toBe("conflict");
-    expect(refused.details.extra.would_delete).toEqual({ scripts: 1, routes: 1, kv_entries: 1 });
+    expect(refused.details.extra.would_delete).toEqual({
+      scripts: 1,
+      routes: 1,
+      triggers: 0,
+      kv_entries: 1,
+      docs: 0,
+      dead_letters: 0,
+    });
     await t.apps.delete("blog", { force: true });
     expect(await codeOf(t.scripts.get(script.id))).toBe("not_found");
     expect(t.routes.table().match("GET", "pi", "/post").kind).toBe("none");

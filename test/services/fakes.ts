@@ -5,20 +5,24 @@ import { join } from "node:path";
 import type { Clock } from "../../src/base/clock.ts";
 import { newId } from "../../src/base/ids.ts";
 import { silentLogger } from "../../src/base/log.ts";
+import { composeBindings } from "../../src/compose-bindings.ts";
+import { composeData } from "../../src/compose-data.ts";
 import type { Account, Actor } from "../../src/domain/accounts.ts";
 import type { ExecutionRecord } from "../../src/domain/executions.ts";
-import { LIMIT_CEILINGS } from "../../src/domain/limits.ts";
+import { appDataMbDefault, appDataRowsDefault, LIMIT_CEILINGS } from "../../src/domain/limits.ts";
 import type { CompileRequest, CompileResult, Compiler } from "../../src/sandbox/api.ts";
 import { Accounts } from "../../src/services/accounts.ts";
 import { Apps } from "../../src/services/apps.ts";
 import { LoginAttempts } from "../../src/services/attempts.ts";
 import { StoredClock } from "../../src/services/clock.ts";
+import { DeadLetters } from "../../src/services/dead-letters.ts";
 import { type ExecutionReader, Executions } from "../../src/services/executions.ts";
 import { LiveRoutes } from "../../src/services/live-routes.ts";
 import { Passwords } from "../../src/services/passwords.ts";
 import { Routes } from "../../src/services/routes.ts";
 import { Scripts } from "../../src/services/scripts.ts";
 import { Sessions } from "../../src/services/sessions.ts";
+import { Triggers } from "../../src/services/triggers.ts";
 import { insertAccount } from "../../src/storage/accounts.ts";
 import { sqliteMigrations } from "../../src/storage/migrations.ts";
 import type { Database } from "../../src/storage/port.ts";
@@ -121,6 +125,8 @@ export async function startServices(db: Database, machineClock: FakeClock, ttl_h
   const records = new FakeRecords();
   const apps = new Apps({ db, clock, newId, live });
   await apps.start();
+  const config = { appDataRows: appDataRowsDefault, appDataMb: appDataMbDefault };
+  const data = await composeBindings({ config, log, db, clock }, []);
   return {
     storedClock: clock,
     sessions,
@@ -133,7 +139,11 @@ export async function startServices(db: Database, machineClock: FakeClock, ttl_h
     apps,
     scripts: new Scripts({ db, clock, newId, compiler, ceilings: LIMIT_CEILINGS, live }),
     routes: new Routes({ db, clock, newId, live }),
+    triggers: new Triggers({ db, clock, newId }),
+    deadLetters: new DeadLetters({ db, clock }),
     executions: new Executions({ db, records }),
+    bindings: data.bindings,
+    ...composeData({ db, clock }, data),
   };
 }
 
@@ -188,6 +198,7 @@ export function record(script_id: string, part: Partial<ExecutionRecord> = {}): 
     cpu_ms: 0.5,
     memory_bytes: 1_000,
     request: null,
+    event: null,
     response: null,
     logs: [],
     logs_dropped: 0,

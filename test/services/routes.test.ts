@@ -115,11 +115,9 @@ describe("making a route", () => {
     expect(await codeOf(t.routes.create(t.actor, t.script.id, { path }))).toBe("invalid");
   });
 
-  test("is refused for an unknown script and for async dispatch", async () => {
+  test("is refused for an unknown script", async () => {
     await using t = await ready();
     expect(await codeOf(t.routes.create(t.actor, newId(), { path: "/a" }))).toBe("not_found");
-    const input = { path: "/a", dispatch_mode: "async" as const };
-    expect(await codeOf(t.routes.create(t.actor, t.script.id, input))).toBe("invalid");
   });
 });
 

@@ -108,7 +108,7 @@ test("a database that falls silent is noticed long before a deadline, and used w
       () => null,
     ),
   );
-  // Our own lost session held the lock meanwhile: it was ended, and nobody was told to stop.
+  // Our own lost session had its share meanwhile: it was ended, and nobody was told to stop.
   expect(await keeperPid(it)).toBeGreaterThan(0);
 });
 
@@ -159,7 +159,7 @@ test("a payload is bounded, in bytes", async () => {
   expect(await notify("é".repeat(4_000))).toContain("too long");
 });
 
-test("a lost lock is taken anew; when another has it, this server is told to stop", async () => {
+test("a lost share is taken anew; when another has the database for itself, this server is told to stop", async () => {
   const fatal = Promise.withResolvers<Error>();
   const { db } = await it.open({
     onFatal: fatal.resolve,
@@ -172,7 +172,7 @@ test("a lost lock is taken anew; when another has it, this server is told to sto
     return pid > 0 && pid !== first ? pid : null;
   });
   await works(db);
-  // Waits for the lock, and has it when the session that holds it ends.
+  // Waits for the lock, and has it when the session that shares it ends.
   const thief = it.server.run(`select pg_advisory_lock(${lockSpace}, 1)`, it.name);
   await until(async () => {
     const [row] = await it.server.run("select count(*) as n from pg_locks where not granted");

@@ -1,7 +1,7 @@
 /** Opening a PostgreSQL database: who is refused, who is waited for, and what nobody is told. */
 import { afterEach, beforeEach, expect } from "bun:test";
 import { inspect } from "node:util";
-import { getSetting, setSetting } from "../../src/storage/settings.ts";
+import { setSetting } from "../../src/storage/settings.ts";
 import { sql } from "../../src/storage/sql.ts";
 import { startTcpProxy } from "../e2e/tcp-proxy.ts";
 import { codeOf, messageOf } from "./conformance/engine.ts";
@@ -83,23 +83,6 @@ test("the wait ends when it is no longer wanted, also before a server that never
     expect(await outcome).toContain("wait for the database was ended");
   }
   await proxy[Symbol.asyncDispose]();
-});
-
-test("a second PiCloud on one database is refused, until the first has ended", async () => {
-  const first = await it.open();
-  const second = it.open({ bounds: { lockWaitMsMax: 50 } });
-  expect(await messageOf(second)).toContain("Another PiCloud uses this database");
-  await first.db.tx((tx) => setSetting(tx, "a", "1"));
-  await first.close();
-  const third = await it.open();
-  expect(await getSetting(third.db, "a")).toBe("1");
-});
-
-test("a second one that comes while the first is just ending takes its place", async () => {
-  const first = await it.open();
-  const second = it.open();
-  await first.close();
-  expect((await second).db.schemaVersion()).toBeGreaterThanOrEqual(1);
 });
 
 test("a database in another encoding is refused", async () => {

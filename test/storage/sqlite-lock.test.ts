@@ -28,7 +28,9 @@ test("the lock is held until its process is killed, and vanishes with it", async
   );
   const reader = holder.stdout.getReader();
   expect(new TextDecoder().decode((await reader.read()).value)).toBe("held\n");
-  expect(() => lockDataDir(folder.path)).toThrow("Another PiCloud server");
+  expect(() => lockDataDir(folder.path)).toThrow(
+    `Another PiCloud server is using the data folder ${folder.path} (process ${holder.pid}).`,
+  );
   holder.kill("SIGKILL");
   await holder.exited;
   lockDataDir(folder.path).release();

@@ -3,6 +3,9 @@
  * the rows of its own tables here; the upgrade tests fail until every table has some.
  */
 
+const seedRetry =
+  '{"max_attempts":5,"backoff":"exponential","base_ms":1000,"max_ms":300000,"jitter":0.2}';
+
 /** Number of a migration → statements for both engines, run when it is the newest one. */
 export const upgradeSeeds: Readonly<Record<number, readonly string[]>> = {
   1: [
@@ -33,5 +36,47 @@ export const upgradeSeeds: Readonly<Record<number, readonly string[]>> = {
   2: [
     `insert into script_imports (script_id, app_id, name) values ('scr-2', 'app-1', 'later')`,
     `update kv set value = '[2]', version = 8 where key = 'home'`,
+  ],
+  3: [
+    `update kv set expires_at = 1900000000000 where key = 'ключ'`,
+    `insert into triggers (id, app_id, script_id, kind, is_enabled, collection, on_insert, on_update,
+       on_delete, expression, timezone, overlap, next_at, last_at, retry, registered_by, created_at,
+       updated_at)
+     values ('tri-1', 'app-1', 'scr-1', 'kv', 1, 'visits*', 1, 0, 1, null, null, null, null, null,
+         '${seedRetry}', 'acc-1', 7, 8),
+       ('tri-2', 'app-1', 'scr-1', 'cron', 1, null, 0, 0, 0, '0 0 3 * * *', 'Europe/Berlin', 'skip',
+         1800000000000, 1700000000000, '${seedRetry}', null, 7, 8),
+       ('tri-3', 'app-1', 'scr-1', 'dead_letter', 0, null, 0, 0, 0, null, null, null, null, null, null,
+         'acc-1', 7, 8)`,
+    `insert into outbox (event_id, trigger_id, app_id, script_id, source, type, depth,
+       root_execution_id, created_at, due_at, attempt, attempt_base, crashes, lease_owner, fence, retry,
+       dead_letter_id, payload)
+     values ('eve-1', 'tri-1', 'app-1', 'scr-1', 'kv', 'insert', 0, 'exe-1', 9, 0, 0, 0, 0, null, 0,
+         '${seedRetry}', null, '{"collection":"visits","key":"ä","value":1,"previous":null}'),
+       ('eve-2', 'tri-1', 'app-1', 'scr-1', 'kv', 'delete', 8, 'exe-1', 9, 1800000000000, 2, 0, 1,
+         'holder', 3, '${seedRetry}', null, '{}'),
+       ('exe-2', '', 'app-1', 'scr-1', 'route', 'fire', 0, 'exe-2', 9, 0, 0, 0, 0, null, 0, null, null,
+         '{"method":"POST"}')`,
+    `insert into event_attempts (event_id, trigger_id, number, app_id, execution_id, status, error,
+       started_at, duration_ms)
+     values ('eve-2', 'tri-1', 1, 'app-1', 'exe-3', 'timeout', null, 10, 0.5),
+       ('eve-2', 'tri-1', 2, 'app-1', 'exe-4', 'error',
+         '{"status":"error","code":null,"message":"boom"}', 11, 12)`,
+    `insert into tx_results (event_id, trigger_id, ordinal, app_id, result)
+     values ('eve-2', 'tri-1', 1, 'app-1', '{"ok":true}')`,
+    `insert into dead_letters (id, app_id, event_id, trigger_id, script_id, source, type, state,
+       attempts, error, depth, root_execution_id, event_at, created_at, updated_at, resolved_by, note,
+       retry, payload)
+     values ('let-1', 'app-1', 'eve-3', 'tri-1', 'scr-1', 'kv', 'update', 'open', 5,
+         '{"status":"sandbox_lost","code":"sandbox_lost","message":"lost"}', 0, 'exe-5', 9, 12, 12, null,
+         null, '${seedRetry}', '{"value":[1,null,"ü"]}'),
+       ('let-2', 'app-1', 'eve-4', 'tri-2', 'scr-1', 'cron', 'fire', 'resolved', 1,
+         '{"status":"error","code":null,"message":"x"}', 0, 'eve-4', 9, 13, 14, 'acc-1', 'known', null,
+         '{}')`,
+    `insert into async_executions (id, app_id, script_id, token_hash, status, attempts, status_code,
+       created_at, finished_at, response)
+     values ('exe-2', 'app-1', 'scr-1', '${"a1".repeat(32)}', 'pending', 0, null, 9, null, null),
+       ('exe-6', 'app-1', 'scr-1', '${"b2".repeat(32)}', 'success', 1, 200, 9, 10,
+         '{"headers":{},"body":"{}","truncated":false}')`,
   ],
 };

@@ -15,8 +15,7 @@ import {
   type MigrationSession,
   migrate,
 } from "../../src/storage/migrator.ts";
-import { logsSchema } from "../../src/storage/postgres.ts";
-import { migrationEngine } from "../../src/storage/postgres-migrate.ts";
+import { logsSchema, migrationEngine } from "../../src/storage/postgres-migrate.ts";
 import { connectForBackup } from "../../src/storage/postgres-snapshot.ts";
 import { SqliteConnection } from "../../src/storage/sqlite-connection.ts";
 import { lockedTransaction, prepareFile } from "../../src/storage/sqlite-file.ts";

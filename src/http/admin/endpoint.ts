@@ -10,11 +10,15 @@ import type { ErrorCode } from "../../domain/errors.ts";
 import { adminBodyBytesMax, anonymousBodyBytesMax } from "../../domain/limits.ts";
 import type { PageRequest } from "../../domain/pages.ts";
 import type { Schema } from "../../schema/arktype.ts";
-import { readJson } from "./body.ts";
+import { readChunks, readJson } from "./body.ts";
 import { checked, readPage, readQuery } from "./validation.ts";
 
 export type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 export type Listener = "public" | "admin";
+
+/** JSON Lines: one value on each line, made and taken while it is on its way. */
+export const linesType = "application/x-ndjson";
+export type MediaType = "application/json" | typeof linesType;
 
 /** What a handler is given. */
 export interface Call<Body, Query> {
@@ -26,15 +30,30 @@ export interface Call<Body, Query> {
   page: PageRequest;
   listener: Listener;
   remote_address: string;
+  request_id: string;
+  /** Aborted when the caller has gone away. */
+  signal: AbortSignal;
 }
 
 /** A call that anybody may make has no actor. */
 export type AnonymousCall<Body, Query> = Omit<Call<Body, Query>, "actor">;
 
+/** What a handler of JSON Lines is given: the bytes, which nobody has looked at. */
+export type LinesCall<Query> = Omit<Call<undefined, Query>, "body"> & {
+  chunks: AsyncIterable<Uint8Array>;
+};
+
 export interface Reply<Output> {
   status: 200 | 201 | 204;
   body?: Output;
   headers?: Record<string, string>;
+}
+
+/** An answer in JSON Lines. Whoever does not read it to its end calls `return` of the chunks. */
+export interface LinesReply {
+  status: 200;
+  chunks: AsyncGenerator<Uint8Array>;
+  headers: Record<string, string>;
 }
 
 interface Declaration<Body, Query, Output> {
@@ -44,7 +63,12 @@ interface Declaration<Body, Query, Output> {
   /** Below /api/v1/admin; `:name` stands for a segment. */
   path: string;
   summary: string;
-  input?: { body?: Schema<Body>; query?: Schema<Query> };
+  input?: {
+    body?: Schema<Body>;
+    query?: Schema<Query>;
+    /** Members of the body that hold any JSON value: nothing inside of them is judged here. */
+    values?: readonly string[];
+  };
   /** Absent: 204. */
   output?: Schema<Output>;
   /** What the answer says when something new was made; absent: 200. */
@@ -61,14 +85,18 @@ export interface Endpoint {
   summary: string;
   /** Null: anybody may. */
   action: Action | null;
+  /** Of JSON Lines: of each line. */
   body: Schema<unknown> | null;
+  bodyType: MediaType;
   query: Schema<unknown> | null;
+  /** Of JSON Lines: of each line. */
   output: Schema<unknown> | null;
+  outputType: MediaType;
   /** Of the answer to a call that succeeds. */
   status: 200 | 201 | 204;
   errors: readonly ErrorCode[];
   /** Reads and checks the input, then runs the handler. Throws PicError. */
-  run: (request: Request, caller: Caller) => Promise<Reply<unknown>>;
+  run: (request: Request, caller: Caller) => Promise<Reply<unknown> | LinesReply>;
 }
 
 /** Who calls, and from where. */
@@ -78,6 +106,7 @@ export interface Caller {
   params: Readonly<Record<string, string>>;
   listener: Listener;
   remote_address: string;
+  request_id: string;
 }
 
 /** Declares a call that needs a session. */
@@ -87,10 +116,58 @@ export function endpoint<Body = undefined, Query = undefined, Output = undefined
     handle: (call: Call<Body, Query>) => Promise<Reply<Output>>;
   },
 ): Endpoint {
-  return erase(declaration, declaration.action, (call, actor) => {
-    if (actor === null) throw new Error("A call that needs a session was run without one");
-    return declaration.handle({ ...call, actor });
+  return erase(declaration, declaration.action, (call, actor) =>
+    declaration.handle({ ...call, actor: present(actor) }),
+  );
+}
+
+/** Declares a call whose body is JSON Lines, and too long to be held: the handler reads it. */
+export function importEndpoint<Query, Output>(
+  declaration: Omit<Declaration<never, Query, Output>, "input"> & {
+    action: Action;
+    /** Of each line, for the document: whoever reads the lines checks them. */
+    line: Schema<unknown>;
+    query: Schema<Query>;
+    handle: (call: LinesCall<Query>) => Promise<Reply<Output>>;
+  },
+): Endpoint {
+  const { line, query, action, handle, ...rest } = declaration;
+  const erased = erase({ ...rest, input: { query } }, action, () => {
+    throw new Error("A call with JSON Lines was run without them");
   });
+  return {
+    ...erased,
+    body: line,
+    bodyType: linesType,
+    run: async (request, caller) => {
+      const call = callOf(request, caller, query);
+      return handle({ ...call, actor: present(caller.actor), chunks: readChunks(request) });
+    },
+  };
+}
+
+/** Declares a call whose answer is JSON Lines, made while the caller reads it. */
+export function exportEndpoint<Query>(
+  declaration: Omit<Declaration<never, Query, never>, "input" | "output" | "status"> & {
+    action: Action;
+    query: Schema<Query>;
+    /** Of each line, for the document. */
+    line: Schema<unknown>;
+    handle: (call: Omit<Call<undefined, Query>, "body">) => Promise<LinesReply>;
+  },
+): Endpoint {
+  const { line, query, action, handle, ...rest } = declaration;
+  const erased = erase({ ...rest, input: { query } }, action, () => {
+    throw new Error("A call that answers JSON Lines was run for something else");
+  });
+  return {
+    ...erased,
+    output: line,
+    outputType: linesType,
+    status: 200,
+    run: async (request, caller) =>
+      handle({ ...callOf(request, caller, query), actor: present(caller.actor) }),
+  };
 }
 
 /** Declares a call that anybody may make. Its body is small. */
@@ -137,6 +214,7 @@ function erase<Body, Query, Output>(
 ): Endpoint {
   const body = declaration.input?.body ?? null;
   const query = declaration.input?.query ?? null;
+  const values = declaration.input?.values ?? [];
   const bytesMax = action === null ? anonymousBodyBytesMax : adminBodyBytesMax;
   return {
     operation: declaration.operation,
@@ -145,23 +223,39 @@ function erase<Body, Query, Output>(
     summary: declaration.summary,
     action,
     body,
+    bodyType: "application/json",
     query,
     output: declaration.output ?? null,
+    outputType: "application/json",
     status: declaration.output === undefined ? 204 : (declaration.status ?? 200),
     errors: declaration.errors,
     run: async (request, caller) => {
-      const given = readQuery(request.url);
-      const { actor, ...where } = caller;
       const call = {
-        ...where,
+        ...callOf(request, caller, query),
         // undefined stands for "none declared" in the types of the handler
-        query: checked(query, given) as Query,
-        page: readPage(given),
         body: (body === null
           ? undefined
-          : checked(body, await readJson(request, bytesMax))) as Body,
+          : checked(body, await readJson(request, bytesMax), values)) as Body,
       };
-      return handle(call, actor);
+      return handle(call, caller.actor);
     },
   };
+}
+
+/** All of a call but who makes it and its body. */
+function callOf<Query>(request: Request, caller: Caller, schema: Schema<Query> | null) {
+  const given = readQuery(request.url);
+  const { actor: _, ...where } = caller;
+  return {
+    ...where,
+    signal: request.signal,
+    // undefined stands for "none declared" in the types of the handler
+    query: checked(schema, given) as Query,
+    page: readPage(given),
+  };
+}
+
+function present(actor: Actor | null): Actor {
+  if (actor === null) throw new Error("A call that needs a session was run without one");
+  return actor;
 }

@@ -50,6 +50,7 @@ function toExecution(from: ExecutionRecord): WireExecution {
     cpu_ms: from.cpu_ms,
     memory_bytes: from.memory_bytes,
     request: from.request,
+    event: from.event,
     response: from.response,
     logs: from.logs.map((entry) => ({ ...entry, at: isoTime(entry.at) })),
     logs_dropped: from.logs_dropped,

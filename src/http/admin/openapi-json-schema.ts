@@ -2,7 +2,7 @@
  * From arktype's JSON Schema (2020-12) to that of the API's document: what stands there under a name
  * of its own is referred to, and what a type cannot say is added. Loaded with the document alone.
  */
-import type { NamedSchema } from "./openapi-schemas.ts";
+import type { NamedSchema } from "./openapi-examples.ts";
 
 type JsonSchema = { [keyword: string]: unknown };
 

@@ -4,7 +4,7 @@
  */
 import { listLimitDefault, listLimitMax } from "../../domain/limits.ts";
 import type { Schema } from "../../schema/arktype.ts";
-import { exampleIds } from "./openapi-schemas.ts";
+import { exampleIds } from "./openapi-examples.ts";
 
 interface Parameter {
   name: string;
@@ -29,6 +29,11 @@ const PATH_TEXTS: Readonly<Record<string, Pick<Parameter, "description" | "schem
     scripts: id("script", exampleIds.script),
     routes: id("route", exampleIds.route),
     executions: id("execution", exampleIds.execution),
+    kv: id("trigger", exampleIds.trigger),
+    docs: id("trigger", exampleIds.trigger),
+    cron: id("trigger", exampleIds.trigger),
+    dead_letter: id("trigger", exampleIds.trigger),
+    "dead-letters": id("dead letter", exampleIds.dead_letter),
   };
 
 /** What a query's members mean. A schema here stands for that of the declaration. */
@@ -41,7 +46,30 @@ const QUERY_TEXTS: Readonly<Record<string, QueryText>> = {
   app: { description: "Only of this app: its id or slug" },
   kind: { description: "Only of this kind" },
   q: { description: "Only with this text in name or description" },
+  state: { description: "Only in this state" },
+  source: { description: "Only of events of this source" },
+  script_id: { description: "Only of events that this script handles" },
+  trigger_id: { description: "Only of events of this trigger" },
+  since: { description: "Only from this time on, ISO 8601" },
+  until: { description: "Only from before this time, ISO 8601" },
   force: { description: "`true` deletes the app together with what is in it" },
+  collection: { description: "Name of the collection; absent where it may be: all of them" },
+  key: { description: "Key of the entry" },
+  id: { description: "Id of the document" },
+  field: { description: "Path of the member" },
+  prefix: { description: "Only keys that begin with this" },
+  if_version: {
+    description: "Only when this is its version; 0: when there is none",
+    schema: { type: "integer", minimum: 0 },
+  },
+  confirm: { description: "The collection's name once more" },
+  mode: {
+    description:
+      "What to do with a record that is there already: `fail` stops, `skip` leaves it, `merge` writes over it",
+    schema: { type: "string", enum: ["fail", "skip", "merge"], default: "fail" },
+  },
+  dry_run: { description: "`true` checks every line and writes nothing" },
+  emit: { description: "`true` makes each change an event, which starts handlers" },
 };
 
 /** Those that every list has; they stand among the components. */
@@ -77,15 +105,18 @@ export function sharedParameters(schemas: readonly (Schema<unknown> | null)[]): 
 
 function ownQueryParameters(schema: Schema<unknown> | null): Parameter[] {
   if (schema === null) return [];
-  // toJsonSchema() of an object type; members of a query are all optional.
-  const { properties = {} } = schema.toJsonSchema() as { properties?: Record<string, object> };
+  // toJsonSchema() of an object type.
+  const { properties = {}, required = [] } = schema.toJsonSchema() as {
+    properties?: Record<string, object>;
+    required?: string[];
+  };
   return Object.entries(properties).map(([name, declared]) => {
     const text = QUERY_TEXTS[name];
     if (text === undefined) throw new Error(`openapi-parameters.ts does not describe ?${name}`);
     return {
       name,
       in: "query",
-      required: false,
+      required: required.includes(name),
       description: text.description,
       schema: text.schema ?? { type: "string", ...declared },
     };

@@ -7,7 +7,8 @@ import { type ErrorCode, type FieldError, PicError } from "../../domain/errors.t
 import type { Schema } from "../../schema/arktype.ts";
 import { problem, problemMembers } from "../../schema/problems.ts";
 import { problemDocument, STATUS } from "../errors.ts";
-import { exampleIds, exampleRoute, type NamedSchema } from "./openapi-schemas.ts";
+import { exampleIds, type NamedSchema } from "./openapi-examples.ts";
+import { exampleRoute } from "./openapi-schemas.ts";
 
 interface CodeDocument {
   /** When it is answered, for the reader. */
@@ -23,6 +24,9 @@ const ofExecution = {
   extra: { execution_id: exampleIds.execution },
   members: "execution",
 } as const;
+
+/** Of an import: which line, and what was done before it. */
+const ofImport = { members: "importLine" } as const;
 
 /** Every code that an endpoint may declare; the rest are never an answer of the API. */
 const CODES: Partial<Record<ErrorCode, CodeDocument>> = {
@@ -79,7 +83,16 @@ const CODES: Partial<Record<ErrorCode, CodeDocument>> = {
   conflict: {
     description: "It stands against what exists, or would take more with it than was said",
     detail: "The app is not empty; deleting it needs force=true",
-    extra: { would_delete: { scripts: 2, routes: 3, kv_entries: 40 } },
+    extra: {
+      would_delete: {
+        scripts: 2,
+        routes: 3,
+        triggers: 1,
+        kv_entries: 40,
+        docs: 0,
+        dead_letters: 0,
+      },
+    },
     members: "conflict",
   },
   route_conflict: {
@@ -93,6 +106,76 @@ const CODES: Partial<Record<ErrorCode, CodeDocument>> = {
     detail: "The active version is 3, not 2",
     extra: { active_version: 3 },
     members: "versionConflict",
+  },
+  kv_invalid_key: {
+    description: "The name of a collection or a key is empty, too long or no text",
+    detail: "The key is longer than 512 bytes",
+    ...ofImport,
+  },
+  kv_invalid_value: {
+    description: "The value is missing or cannot be written as JSON",
+    detail: "The value cannot be written as JSON",
+    ...ofImport,
+  },
+  kv_value_too_large: {
+    description: "The value is too long",
+    detail: "The value is longer than 262144 bytes as JSON",
+    ...ofImport,
+  },
+  kv_version_conflict: {
+    description:
+      "Somebody wrote the entry meanwhile; `version` is what it has, 0 when there is none",
+    detail: "The version is 3, not 2",
+    extra: { version: 3 },
+    members: "recordVersion",
+  },
+  docs_invalid_id: {
+    description: "The name of a collection or an id is empty, too long or no text",
+    detail: "The id is longer than 512 bytes",
+    ...ofImport,
+  },
+  docs_invalid_value: {
+    description: "The document is no object, or nests too deep",
+    detail: "A document must be an object",
+    ...ofImport,
+  },
+  docs_value_too_large: {
+    description: "The document is too long",
+    detail: "The document is longer than 262144 bytes as JSON",
+    ...ofImport,
+  },
+  docs_invalid_query: {
+    description: "The query is none, or asks for more than one may",
+    detail: "where: $near is no operator",
+  },
+  docs_query_too_large: {
+    description: "The query would have to read too much; an index may help",
+    detail: "The query reads too many documents",
+  },
+  docs_not_found: {
+    description: "There is no such document",
+    detail: "There is no such document",
+  },
+  docs_exists: {
+    description: "There is a document with this id already",
+    detail: "There is a document with this id already",
+  },
+  docs_version_conflict: {
+    description:
+      "Somebody wrote the document meanwhile; `version` is what it has, 0 when there is none",
+    detail: "The version is 3, not 2",
+    extra: { version: 3 },
+    members: "recordVersion",
+  },
+  docs_index_limit: {
+    description: "The collection has as many indexes as it may have",
+    detail: "A collection has at most 8 indexes",
+  },
+  quota_exceeded: {
+    description:
+      "The app may not keep more; PICLOUD_APP_DATA_ROWS and PICLOUD_APP_DATA_MB say how much",
+    detail: "The app may keep 1,000,000 rows and has 1,000,000",
+    ...ofImport,
   },
   script_error: {
     description: "The script threw; its execution record says what",

@@ -13,6 +13,7 @@ import {
 } from "../../schema/accounts.ts";
 import { app, appInput, appPage, type WireApp } from "../../schema/apps.ts";
 import type { Schema } from "../../schema/arktype.ts";
+import { asyncExecution } from "../../schema/async-executions.ts";
 import { execution, executionPage, type WireExecution } from "../../schema/executions.ts";
 import {
   checkOutput,
@@ -40,28 +41,17 @@ import {
   type WireVersionSummary,
 } from "../../schema/scripts.ts";
 import { versions } from "../../schema/versions.ts";
+import type { MediaType } from "./endpoint.ts";
+import {
+  exampleTime as at,
+  exampleIds,
+  lastPage,
+  type NamedSchema,
+  named,
+} from "./openapi-examples.ts";
+import { dataSchemas } from "./openapi-schemas-data.ts";
+import { eventSchemas } from "./openapi-schemas-events.ts";
 
-/** A schema under the name that readers and generated clients call it by. */
-export interface NamedSchema {
-  name: string;
-  description: string;
-  schema: Schema<unknown>;
-  example: unknown;
-}
-
-/** Ids are UUIDs of version 7; these are nobody's. */
-export const exampleIds = {
-  account: "01890a5d-ac96-774b-bcce-b302099a8057",
-  app: "01890a5d-ac96-774b-bcce-b302099a8058",
-  script: "01890a5d-ac96-774b-bcce-b302099a8059",
-  route: "01890a5d-ac96-774b-bcce-b302099a805a",
-  execution: "01890a5d-ac96-774b-bcce-b302099a805b",
-  request: "01890a5d-ac96-774b-bcce-b302099a805c",
-} as const;
-
-/** No page follows. */
-const lastPage = { next_cursor: null };
-const at = "2026-03-01T12:00:00.000Z";
 const source =
   'import { kv } from "picloud";\n\nexport default async (ctx) => ({\n' +
   '  visits: await kv.collection("visits").increment(ctx.request.params.page),\n});\n';
@@ -138,6 +128,7 @@ const visit: WireExecution = {
     body: null,
     truncated: false,
   },
+  event: null,
   response: {
     headers: { "content-type": "application/json" },
     body: '{"visits":1}',
@@ -237,6 +228,19 @@ const routeSchemas = [
 const otherSchemas = [
   named("Execution", "What happened when a script ran, credentials redacted", execution, visit),
   named("ExecutionPage", "Executions of a script", executionPage, { items: [visit], ...lastPage }),
+  named("AsyncExecution", "How a request of an asynchronous route went", asyncExecution, {
+    execution_id: exampleIds.execution,
+    status: "success",
+    attempts: 1,
+    status_code: 200,
+    created_at: at,
+    finished_at: at,
+    response: {
+      headers: { "content-type": "application/json" },
+      body: '{"imported":3}',
+      truncated: false,
+    },
+  }),
   named("Versions", "What changes for users, independently of each other", versions, {
     product: "0.1.0",
     sdk: "1.0",
@@ -252,6 +256,8 @@ export const namedSchemas: readonly NamedSchema[] = [
   ...appSchemas,
   ...scriptSchemas,
   ...routeSchemas,
+  ...eventSchemas,
+  ...dataSchemas,
   ...otherSchemas,
 ];
 
@@ -262,22 +268,16 @@ export function namedSchema(schema: Schema<unknown>): NamedSchema {
   return found;
 }
 
-/** The content of a request or an answer that is JSON of this schema. */
-export function jsonContent(schema: Schema<unknown>): object {
+/** The content of a request or an answer that is JSON of this schema, or in which each line is. */
+export function jsonContent(
+  schema: Schema<unknown>,
+  mediaType: MediaType = "application/json",
+): object {
   const { name } = namedSchema(schema);
   return {
-    "application/json": {
+    [mediaType]: {
       schema: { $ref: `#/components/schemas/${name}` },
       examples: { [name]: { $ref: `#/components/examples/${name}` } },
     },
   };
-}
-
-function named<T>(
-  name: string,
-  description: string,
-  schema: Schema<T>,
-  example: NoInfer<T>,
-): NamedSchema {
-  return { name, description, schema, example };
 }

@@ -5,10 +5,17 @@
  */
 
 import type { ErrorCode } from "../../domain/errors.ts";
-import { bodyBytesMax } from "../../domain/limits.ts";
+import {
+  asyncKeptMax,
+  bodyBytesMax,
+  deadLetterRetentionDays,
+  recordBodyBytesMax,
+} from "../../domain/limits.ts";
+import { asyncExecution } from "../../schema/async-executions.ts";
 import { versions } from "../../schema/versions.ts";
+import { exampleIds, exampleToken } from "./openapi-examples.ts";
 import { responsesOf } from "./openapi-problems.ts";
-import { exampleIds, jsonContent } from "./openapi-schemas.ts";
+import { jsonContent } from "./openapi-schemas.ts";
 
 /** One operation, as @elysiajs/swagger collects it. */
 export interface Operation {
@@ -68,6 +75,7 @@ export const systemOperations: readonly Operation[] = [
     },
   },
   ...["GET", "POST", "PUT", "PATCH", "DELETE"].map(execute),
+  asyncStatus(),
 ];
 
 function anonymous(
@@ -79,6 +87,42 @@ function anonymous(
   const responses = { 200: { description: "OK", content }, ...responsesOf(errors) };
   const detail = { tags: ["system"], operationId, ...text, security: [], responses };
   return { method: "GET", path, errors, detail };
+}
+
+function asyncStatus(): Operation {
+  const errors: ErrorCode[] = ["malformed_request", "not_found", "unavailable", "internal"];
+  const parameter = (name: string, description: string, example: string): object => ({
+    name,
+    in: "path",
+    required: true,
+    description,
+    schema: { type: "string" },
+    example,
+  });
+  return {
+    method: "GET",
+    path: "/api/v1/executions/:id/:token",
+    errors,
+    detail: {
+      tags: ["executions"],
+      operationId: "executions.status",
+      summary: "How a request of an asynchronous route went",
+      description:
+        "The `status_url` of its 202, on the public listener alone. The address is all that is needed: " +
+        `a wrong token is answered as an id that does not exist. It is kept for ${deadLetterRetentionDays} days, of an app the newest ${asyncKeptMax}. ` +
+        "`response` is what the script answered, its body cut at " +
+        `${recordBodyBytesMax / 1_024} KiB (a binary one in base64).`,
+      security: [],
+      parameters: [
+        parameter("id", "Id of the execution", exampleIds.execution),
+        parameter("token", "The token of the address", exampleToken),
+      ],
+      responses: {
+        200: { description: "OK", content: jsonContent(asyncExecution) },
+        ...responsesOf(errors),
+      },
+    },
+  };
 }
 
 function execute(method: string): Operation {

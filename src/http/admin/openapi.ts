@@ -37,13 +37,23 @@ changes something must come from a page of that listener.
 
 **Lists** come in pages: \`limit\` says how long one is, \`next_cursor\` is the \`cursor\` of the next, and
 null on the last. **Times** are ISO 8601 in UTC. Members may be added to any answer; ignore those you
-do not know.`;
+do not know.
+
+**Imports and exports** are JSON Lines (\`application/x-ndjson\`): each line is a value of the schema that
+stands there. An export that fails midway ends without its last chunk, so that no program takes a part for
+the whole. An import is no transaction: it is written in batches, and stops at the first line that cannot
+be. The problem says the \`line\`, and how many were \`imported\`, \`updated\` and \`skipped\` before it;
+mended, it may be sent again with \`mode=merge\`, which writes only what differs.`;
 
 const tags = [
   { name: "auth", description: "Sessions and the first account" },
   { name: "apps", description: "What keeps scripts, their routes and their data together" },
   { name: "scripts", description: "Scripts, their versions and what happened when they ran" },
   { name: "routes", description: "Which requests run which script" },
+  { name: "kv", description: "An app's entries: looked at, edited, imported and exported" },
+  { name: "docs", description: "An app's documents: looked at, edited, imported and exported" },
+  { name: "triggers", description: "Which events run which script" },
+  { name: "dead_letters", description: "Events whose last attempt failed" },
   { name: "executions", description: "Running scripts, and one run by its id" },
   { name: "system", description: "The server itself" },
 ];
@@ -112,7 +122,7 @@ async function collected(operations: readonly Operation[]): Promise<{ paths: obj
 }
 
 function operationOf(declared: Endpoint): Operation {
-  const { method, operation, action, path, status, summary, body } = declared;
+  const { method, operation, action, path, status, summary, body, bodyType } = declared;
   const errors = [...errorsOf(declared)];
   const parameters = [...pathParameters(path), ...queryParameters(declared.query)];
   return {
@@ -125,13 +135,15 @@ function operationOf(declared: Endpoint): Operation {
       summary,
       ...(action === null ? { security: [] } : {}),
       ...(parameters.length === 0 ? {} : { parameters }),
-      ...(body === null ? {} : { requestBody: { required: true, content: jsonContent(body) } }),
+      ...(body === null
+        ? {}
+        : { requestBody: { required: true, content: jsonContent(body, bodyType) } }),
       responses: { [status]: success(declared), ...responsesOf(errors) },
     },
   };
 }
 
-function success({ status, output, operation }: Endpoint): object {
+function success({ status, output, outputType, operation }: Endpoint): object {
   const headers = {
     ...(status === 201 ? { Location: text("Its address") } : {}),
     ...(COOKIE_OPERATIONS.has(operation)
@@ -141,7 +153,7 @@ function success({ status, output, operation }: Endpoint): object {
   return {
     description: SUCCESS_TEXTS[status],
     ...(Object.keys(headers).length === 0 ? {} : { headers }),
-    ...(output === null ? {} : { content: jsonContent(output) }),
+    ...(output === null ? {} : { content: jsonContent(output, outputType) }),
   };
 }
 

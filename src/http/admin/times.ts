@@ -1,4 +1,17 @@
+/** ISO 8601 on the wire, epoch milliseconds within. */
+import { invalidField } from "../../domain/errors.ts";
+
+/** A date and a time of day; without seconds they are 0. The zone is said. */
+const isoPattern = /^\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:\d\d)$/;
+
 /** Epoch milliseconds as ISO 8601 in UTC. */
 export function isoTime(epochMs: number): string {
   return new Date(epochMs).toISOString();
+}
+
+/** The epoch milliseconds of an ISO 8601 time. Throws PicError `invalid` for the field `path`. */
+export function readTime(path: string, text: string): number {
+  const time = isoPattern.test(text) ? Date.parse(text) : Number.NaN;
+  if (!Number.isNaN(time)) return time;
+  throw invalidField(path, "must be a time in ISO 8601, with its zone: 2026-03-01T12:00:00Z");
 }

@@ -9,15 +9,20 @@ import { type as ark, type Schema } from "../../schema/arktype.ts";
 /**
  * `data` as the schema describes it. Without a schema nothing may be given.
  * Throws PicError `invalid` with `errors`; values are never repeated in a message.
+ * @param values members that hold any JSON value, and whose inside is not judged
  */
-export function checked<T>(schema: Schema<T> | null, data: unknown): T | undefined {
+export function checked<T>(
+  schema: Schema<T> | null,
+  data: unknown,
+  values: readonly string[] = [],
+): T | undefined {
   if (schema === null) {
     const [name] = Object.keys(data ?? {});
     if (name !== undefined) throw invalidField(name, "is not known here");
     return undefined;
   }
   const out = schema(data);
-  const errors = out instanceof ark.errors ? fieldErrors(out) : missedErrors(data);
+  const errors = out instanceof ark.errors ? fieldErrors(out) : missedErrors(without(values, data));
   const [first] = errors;
   if (first === undefined) return data as T;
   throw new PicError("invalid", `${first.path === "" ? "body" : first.path}: ${first.message}`, {
@@ -48,7 +53,19 @@ export function readPage(query: Record<string, string>): PageRequest {
 }
 
 function fieldErrors(errors: ArkErrors): FieldError[] {
-  return [...errors].map((error) => ({ path: pathOf(error.path), message: messageOf(error) }));
+  return [...errors]
+    .flatMap(innermost)
+    .map((error) => ({ path: pathOf(error.path), message: messageOf(error) }));
+}
+
+/** Of `object | null`, what is wrong inside of the object, rather than that it is neither. */
+function innermost(error: ArkError): ArkError[] {
+  if (error.code !== "union") return [error];
+  const union = error as ArkError<"union">;
+  const inside = (union.errors as ArkError[]).filter(
+    (inner) => inner.path.length > error.path.length,
+  );
+  return inside.length === 0 ? [error] : inside.flatMap(innermost);
 }
 
 function messageOf(error: ArkError): string {
@@ -67,6 +84,12 @@ function alternatives(error: ArkError): string[] {
 
 function pathOf(path: Iterable<PropertyKey>): string {
   return [...path].map(String).join(".");
+}
+
+function without(members: readonly string[], data: unknown): unknown {
+  const isObject = typeof data === "object" && data !== null && !Array.isArray(data);
+  if (members.length === 0 || !isObject) return data;
+  return Object.fromEntries(Object.entries(data).filter(([name]) => !members.includes(name)));
 }
 
 /**

@@ -13,11 +13,19 @@ const named = endpoints.map(
   (declared) => [`${declared.method} ${declared.path}`, declared] as const,
 );
 const guarded = named.filter(([, declared]) => declared.action !== null);
-const withBody = named.filter(([, declared]) => declared.body !== null);
+const withBody = named.filter(
+  ([, { body, bodyType }]) => body !== null && bodyType === "application/json",
+);
 
 /** The address with ids that fit nothing. */
 function address(declared: Endpoint): string {
   return api + declared.path.replace(/:\w+/g, () => newId());
+}
+
+/** The members that its query must have. */
+function neededQuery({ query }: Endpoint): string {
+  const { required = [] } = (query?.toJsonSchema() ?? {}) as { required?: string[] };
+  return required.length === 0 ? "" : `?${required.map((name) => `${name}=x`).join("&")}`;
 }
 
 describe("every call that needs a session", () => {
@@ -76,7 +84,7 @@ describe("every call that needs a session", () => {
     );
     for (const [name, declared] of wanting) {
       for (const id of [newId(), "x", "%00", "a%2Fb", "%27%20or%201=1", "%zz", "x".repeat(2_000)]) {
-        const path = api + declared.path.replace(/:\w+/g, id);
+        const path = api + declared.path.replace(/:\w+/g, id) + neededQuery(declared);
         const answer = await ask(t.publicUrl + path, declared.method, { token: t.token });
         expect([name, id, answer.status]).toEqual([name, id, 404]);
       }
@@ -105,7 +113,8 @@ describe("every list", () => {
     const lists = [
       "/apps",
       "/scripts",
-      ...["versions", "routes"].map((part) => `/scripts/${script.id}/${part}`),
+      ...["versions", "routes", "triggers"].map((part) => `/scripts/${script.id}/${part}`),
+      ...["triggers", "triggers/cron", "dead-letters"].map((part) => `/apps/default/${part}`),
     ];
     for (const path of [...lists, `/scripts/${script.id}/logs`]) {
       for (const limit of ["0", "201", "-1", "1.5", "abc", "", "1e2", "99999999999"]) {

@@ -16,7 +16,12 @@ import {
   insertSession,
   touchSession,
 } from "../../../src/storage/sessions.ts";
-import { deleteSetting, getSetting, setSetting } from "../../../src/storage/settings.ts";
+import {
+  deleteSetting,
+  getSetting,
+  raiseSetting,
+  setSetting,
+} from "../../../src/storage/settings.ts";
 import { sql } from "../../../src/storage/sql.ts";
 import { codeOf, type Engine, messageOf, opener } from "./engine.ts";
 
@@ -98,6 +103,26 @@ export function accountConformance(engine: Engine): void {
       const bad = db.tx((tx) => insertSession(tx, { ...session(1), token_hash }));
       expect(await messageOf(bad)).toContain("onstraint");
     }
+  });
+
+  test("a setting that only grows keeps the highest number, not the latest or the longest name", async () => {
+    const { db } = await open();
+    const raise = (value: number) => db.tx((tx) => raiseSetting(tx, "time", value));
+    for (const [value, kept] of [
+      [999, "999"],
+      [1_000, "1000"],
+      [998, "1000"],
+      [1_000, "1000"],
+      [1_001, "1001"],
+      [0, "1001"],
+      [1_700_000_000_000, "1700000000000"],
+      [999_999_999_999, "1700000000000"],
+    ] as const) {
+      await raise(value);
+      expect(await getSetting(db, "time")).toBe(kept);
+    }
+    await Promise.all(Array.from({ length: 20 }, (_, index) => raise(1_700_000_000_100 - index)));
+    expect(await getSetting(db, "time")).toBe("1700000000100");
   });
 
   test("settings are written, replaced and deleted", async () => {

@@ -34,8 +34,22 @@ export function executionConformance(engine: Engine): void {
       logs: [{ level: "info", message: "hi", fields: { n: 1 }, at: 5 }],
       error: { name: "Error", message: "boom", stack: "at x", code: "kv_invalid_key" },
     });
-    await logs.tx((tx) => appendExecutions(tx, [full, record(2)]));
+    const ofEvent = record(3, {
+      invocation: "event",
+      event: {
+        id: "e1",
+        source: "kv",
+        type: "delete",
+        attempt: 2,
+        trigger_id: "t1",
+        depth: 3,
+        body: '{"key":"\0\ud800"}',
+        truncated: true,
+      },
+    });
+    await logs.tx((tx) => appendExecutions(tx, [full, record(2), ofEvent]));
     expect(await getExecution(logs, full.id)).toEqual(full);
+    expect(await getExecution(logs, ofEvent.id)).toEqual(ofEvent);
     expect(await getExecution(logs, record(2).id)).toEqual(record(2));
     expect(await getExecution(logs, "none")).toBeNull();
   });
@@ -133,6 +147,7 @@ function record(number: number, more: Partial<ExecutionRecord> = {}): ExecutionR
     cpu_ms: 0.5,
     memory_bytes: 1_000,
     request: null,
+    event: null,
     response: null,
     logs: [],
     logs_dropped: 0,

@@ -83,8 +83,8 @@ function appTests(open: Open): void {
       await insertApp(tx, { ...app, id: "app-2", slug: "other" });
       await insertScript(tx, script("s3", { app_id: "app-2" }));
       await insertVersion(tx, version("s3"));
-      await setKv(tx, app.id, "c", "k", "1", 1);
-      await setKv(tx, "app-2", "c", "k", "2", 1);
+      await setKv(tx, app.id, "c", "k", { value: "1", expires_at: null, now: 1 });
+      await setKv(tx, "app-2", "c", "k", { value: "2", expires_at: null, now: 1 });
     });
     expect(await countAppScripts(db, app.id)).toBe(2);
     expect(await db.tx((tx) => deleteApp(tx, app.id))).toBe(true);
@@ -92,9 +92,9 @@ function appTests(open: Open): void {
     expect(await countAppScripts(db, app.id)).toBe(0);
     expect(await getScript(db, "s1")).toBeNull();
     expect(await getVersion(db, "s1", 1)).toBeNull();
-    expect(await getKv(db, app.id, "c", "k")).toBeNull();
+    expect(await getKv(db, app.id, "c", "k", 1)).toBeNull();
     expect(await getVersion(db, "s3", 1)).toEqual(version("s3"));
-    expect(await getKv(db, "app-2", "c", "k")).toEqual({ value: "2", version: 1 });
+    expect(await getKv(db, "app-2", "c", "k", 1)).toMatchObject({ value: "2", version: 1 });
   });
 }
 

@@ -1,12 +1,17 @@
 import { describe } from "bun:test";
 import { accountConformance } from "./accounts.ts";
+import { asyncExecutionConformance } from "./async-executions.ts";
+import { dataConformance } from "./data.ts";
+import { deadLetterConformance } from "./dead-letters.ts";
 import type { Engine } from "./engine.ts";
 import { executionConformance } from "./executions.ts";
 import { importConformance } from "./imports.ts";
 import { kvConformance } from "./kv.ts";
+import { outboxConformance } from "./outbox.ts";
 import { routeConformance } from "./routes.ts";
 import { scriptConformance } from "./scripts.ts";
 import { transactionConformance } from "./transactions.ts";
+import { triggerConformance } from "./triggers.ts";
 import { valueConformance } from "./values.ts";
 
 /** Every store and every guarantee of the port, on one engine. */
@@ -16,7 +21,12 @@ export function conformance(engine: Engine): void {
   describe(`${engine.name}: apps, scripts and versions`, () => scriptConformance(engine));
   describe(`${engine.name}: imports and programs`, () => importConformance(engine));
   describe(`${engine.name}: routes`, () => routeConformance(engine));
+  describe(`${engine.name}: triggers`, () => triggerConformance(engine));
   describe(`${engine.name}: accounts, sessions and settings`, () => accountConformance(engine));
   describe(`${engine.name}: key-value data`, () => kvConformance(engine));
+  describe(`${engine.name}: data as people see it`, () => dataConformance(engine));
   describe(`${engine.name}: execution records`, () => executionConformance(engine));
+  describe(`${engine.name}: asynchronous executions`, () => asyncExecutionConformance(engine));
+  describe(`${engine.name}: outbox and results of tx`, () => outboxConformance(engine));
+  describe(`${engine.name}: dead letters and attempts`, () => deadLetterConformance(engine));
 }
