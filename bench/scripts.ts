@@ -76,3 +76,20 @@ export default function () {
 }
 `;
 }
+
+/** Writes one entry. */
+export const writeScript = `import { kv } from "picloud";
+
+const orders = kv.collection("orders");
+
+export default async function (ctx) {
+  await orders.set(ctx.request.params.key, { text: "an order" });
+}
+`;
+
+export const trivialScript = "export default function () {}\n";
+
+export const sleeperScript = `export default function () {
+  return new Promise((resolve) => setTimeout(resolve, 290_000));
+}
+`;

@@ -1,19 +1,32 @@
 /**
- * Deploys a folder with a picloud.json over the HTTP API: its scripts and their routes. A second run
- * changes only what differs; nothing is deleted.
+ * Deploys a folder with a picloud.json over the HTTP API: its scripts, their routes and their triggers. A
+ * second run changes only what differs; nothing is deleted.
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { PicClient } from "../src/client.ts";
 import type { ScriptLimits } from "../src/domain/limits.ts";
-import type { RouteMethod } from "../src/domain/routes.ts";
+import type { DispatchMode, RouteMethod } from "../src/domain/routes.ts";
 import type { ScriptKind } from "../src/domain/scripts.ts";
+import type {
+  CronTriggerInput,
+  DataTriggerInput,
+  DeadLetterTriggerInput,
+  WireTrigger,
+} from "../src/schema/triggers.ts";
 
 interface ManifestRoute {
   method?: RouteMethod;
   path: string;
   host?: string;
+  dispatch_mode?: DispatchMode;
 }
+
+/** What the API takes to make one, but for the script. */
+type ManifestTrigger =
+  | ({ kind: "kv" | "docs" } & Omit<DataTriggerInput, "script_id">)
+  | ({ kind: "cron" } & Omit<CronTriggerInput, "script_id">)
+  | ({ kind: "dead_letter" } & Omit<DeadLetterTriggerInput, "script_id">);
 
 interface ManifestScript {
   name: string;
@@ -24,6 +37,7 @@ interface ManifestScript {
   limits?: Partial<ScriptLimits>;
   public_execute?: boolean;
   routes?: ManifestRoute[];
+  triggers?: ManifestTrigger[];
 }
 
 interface Manifest {
@@ -42,6 +56,7 @@ export async function deployFolder(client: PicClient, folder: string): Promise<D
     const source = readFileSync(join(folder, script.file), "utf8");
     const saved = await deployScript(client, manifest.app, script, source);
     await deployRoutes(client, saved.id, script.routes ?? []);
+    await deployTriggers(client, manifest.app, saved.id, script.triggers ?? []);
     deployed.push(saved);
   }
   return deployed;
@@ -91,10 +106,50 @@ async function deployRoutes(
   routes: ManifestRoute[],
 ): Promise<void> {
   const { items } = await client.routes.list(scriptId, { limit: 200 });
-  for (const { method = "ANY", path, host = "" } of routes) {
+  for (const { method = "ANY", path, host = "", dispatch_mode = "sync" } of routes) {
     const isThere = items.some(
       (route) => route.method === method && route.path === path && route.host === host,
     );
-    if (!isThere) await client.routes.create(scriptId, { method, path, host });
+    if (!isThere) await client.routes.create(scriptId, { method, path, host, dispatch_mode });
   }
+}
+
+/** One that is there is left as it is, however it was changed: somebody has. */
+async function deployTriggers(
+  client: PicClient,
+  app: string,
+  script_id: string,
+  triggers: ManifestTrigger[],
+): Promise<void> {
+  if (triggers.length === 0) return;
+  const { items } = await client.triggers.listOfScript(script_id, { limit: 200 });
+  for (const trigger of triggers) {
+    if (items.some((item) => isSameTrigger(item, trigger))) continue;
+    switch (trigger.kind) {
+      case "kv":
+      case "docs": {
+        const { kind, ...input } = trigger;
+        await client.triggers[kind].create(app, { ...input, script_id });
+        break;
+      }
+      case "cron": {
+        const { kind: _, ...input } = trigger;
+        await client.triggers.cron.create(app, { ...input, script_id });
+        break;
+      }
+      case "dead_letter": {
+        const { kind: _, ...input } = trigger;
+        await client.triggers.deadLetter.create(app, { ...input, script_id });
+      }
+    }
+  }
+}
+
+/** Of one script: the same collection, or the same times. */
+function isSameTrigger(there: WireTrigger, wanted: ManifestTrigger): boolean {
+  if (there.kind === "dead_letter") return wanted.kind === there.kind;
+  if (there.kind === "cron") {
+    return wanted.kind === "cron" && wanted.expression === there.expression;
+  }
+  return wanted.kind === there.kind && (wanted.collection ?? "*") === there.collection;
 }

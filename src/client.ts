@@ -6,7 +6,7 @@
 import type { LoginInput, LoginOutput, SetupInput, WireAccount } from "./schema/accounts.ts";
 import type { AppInput, WireApp } from "./schema/apps.ts";
 import type {
-  importQuery,
+  ImportSettings,
   WireClearedRecords,
   WireDataCollection,
   WireImportCounts,
@@ -109,14 +109,6 @@ export class PicClientError extends Error {
 export interface PageOptions {
   limit?: number;
   cursor?: string | null;
-}
-
-/** What `dry_run` and `emit` mean is said in the API's document; both are false. */
-export interface ImportOptions {
-  collection?: string;
-  mode?: typeof importQuery.infer.mode;
-  dry_run?: boolean;
-  emit?: boolean;
 }
 
 type DocumentPlace = typeof documentQuery.infer;
@@ -331,7 +323,7 @@ export class PicClient {
       import: async (
         app: string,
         lines: Blob | ReadableStream<Uint8Array> | string,
-        options: ImportOptions = {},
+        options: ImportSettings = {},
       ): Promise<WireImportCounts> => {
         const sent = { lines, query: { ...options } };
         const response = await this.#send("POST", `${all(app)}/import`, sent);

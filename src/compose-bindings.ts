@@ -63,7 +63,7 @@ export async function composeBindings(
   const docsWrites = createDocsWrites({ clock, emission, usage });
   const quietDocsWrites = createDocsWrites({ clock, emission: quiet, usage });
   const docs = createDocsBinding({ db, clock, newId, emission, usage, writes: docsWrites });
-  const builder = new DocIndexBuilder({ db, clock, log });
+  const builder = new DocIndexBuilder({ db, usage, clock, log });
   await builder.start();
   ends.push(() => builder.stop());
   const random = Math.random;

@@ -1,8 +1,16 @@
-/** The README and the examples say what is true: the table, the types; test/e2e runs the commands. */
+/** The pages and the examples say what is true: the table, links, types; test/e2e runs the commands. */
 import { expect, test } from "bun:test";
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { withSettings } from "../scripts/readme.ts";
 import { LIMIT_DEFAULTS } from "../src/domain/limits.ts";
 import { sdkDeclarations } from "../src/sdk/declarations.ts";
@@ -10,6 +18,10 @@ import { settingRows } from "../src/settings.ts";
 
 const root = resolve(import.meta.dir, "..");
 const readme = readFileSync(`${root}/README.md`, "utf8");
+/** By their paths from the root. */
+const pages = ["README.md", ...readdirSync(`${root}/docs`).map((name) => `docs/${name}`)]
+  .filter((path) => path.endsWith(".md"))
+  .map((path) => ({ path, text: readFileSync(`${root}/${path}`, "utf8") }));
 
 test("the configuration table is the generated one: bun scripts/readme.ts", () => {
   expect(readme).toBe(withSettings(readme));
@@ -22,20 +34,25 @@ test("the limits' defaults are the real ones", () => {
   }
 });
 
-test("every file that the README names exists", () => {
-  const links = [...readme.matchAll(/\]\(([^)#:]+)\)/g)].map((match) => match[1] ?? "");
-  expect(links.length).toBeGreaterThan(2);
-  for (const link of links)
-    expect(readFileSync(`${root}/${link}`, "utf8").length).toBeGreaterThan(0);
+test("every file that a page names exists", () => {
+  const links = pages.flatMap(({ path, text }) =>
+    [...text.matchAll(/\]\(([^)#:]+)\)/g)].map((match) =>
+      join(root, dirname(path), match[1] ?? ""),
+    ),
+  );
+  expect(links.length).toBeGreaterThan(10);
+  for (const link of links) expect(statSync(link).size).toBeGreaterThan(0);
 });
 
-test("the scripts of the README and the examples fit the SDK's types", () => {
+test("the scripts of the pages and the examples fit the SDK's types", () => {
   const folder = mkdtempSync(join(tmpdir(), "picloud-readme-"));
   try {
-    const blocks = [...readme.matchAll(/```ts\n([\s\S]*?)```/g)].map((match) => match[1] ?? "");
-    expect(blocks.length).toBeGreaterThan(0);
-    blocks.forEach((text, index) => {
-      writeFileSync(`${folder}/readme-${index}.ts`, text);
+    const blocks = pages.flatMap(({ path, text }) =>
+      [...text.matchAll(/```ts\n([\s\S]*?)```/g)].map((match) => ({ path, text: match[1] ?? "" })),
+    );
+    expect(blocks.length).toBeGreaterThan(5);
+    blocks.forEach(({ path, text }, index) => {
+      writeFileSync(`${folder}/${basename(path, ".md")}-${index}.ts`, text);
     });
     cpSync(`${root}/docs/examples`, folder, { recursive: true });
     writeFileSync(`${folder}/picloud.d.ts`, sdkDeclarations());

@@ -86,7 +86,7 @@ create table event_attempts (
   primary key (event_id, trigger_id, number)
 );
 
-create index event_attempts_by_app on event_attempts (app_id);
+create index event_attempts_by_app on event_attempts (app_id, event_id, trigger_id, number);
 
 create function event_attempts_reject() returns trigger
 language plpgsql set search_path from current as $$
@@ -111,7 +111,7 @@ create table tx_results (
   primary key (event_id, trigger_id, ordinal)
 );
 
-create index tx_results_by_app on tx_results (app_id);
+create index tx_results_by_app on tx_results (app_id, event_id, trigger_id, ordinal);
 
 create table dead_letters (
   id text collate "C" not null primary key check (id <> ''),

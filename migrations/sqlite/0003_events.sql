@@ -86,7 +86,7 @@ create table event_attempts (
   primary key (event_id, trigger_id, number)
 ) strict, without rowid;
 
-create index event_attempts_by_app on event_attempts (app_id);
+create index event_attempts_by_app on event_attempts (app_id, event_id, trigger_id, number);
 
 create trigger event_attempts_reject_update before update on event_attempts
 begin
@@ -103,7 +103,7 @@ create table tx_results (
   primary key (event_id, trigger_id, ordinal)
 ) strict, without rowid;
 
-create index tx_results_by_app on tx_results (app_id);
+create index tx_results_by_app on tx_results (app_id, event_id, trigger_id, ordinal);
 
 create table dead_letters (
   id text not null primary key check (id <> ''),

@@ -22,20 +22,24 @@
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
 import { PicError } from "../domain/errors.ts";
+import type { Delivery } from "../domain/events.ts";
 import {
-  dispatchRetryMsMin,
+  claimPerAppMax,
   dispatchStopMsMax,
   drainMsMax,
+  gatherTurnsMax,
   retryWaitMsMax,
 } from "../domain/limits.ts";
 import type { Invoker } from "../execution/api.ts";
 import type { Gate } from "../execution/gate.ts";
 import { type StartTimer, startTimer } from "../execution/timers.ts";
-import { appsWithDeliveries, outboxChannel } from "../storage/outbox.ts";
+import { appsWithDeliveries, outboxChannel, recoverHeld } from "../storage/outbox.ts";
 import type { Database } from "../storage/port.ts";
-import { DueApps } from "./due-apps.ts";
+import { Admission } from "./admission.ts";
+import { Backoff, retryMs } from "./backoff.ts";
 import { InFlight } from "./in-flight.ts";
 import type { Settlement, Verdict } from "./settle.ts";
+import { SettleSync } from "./settle-sync.ts";
 import {
   type DispatcherStep,
   isEmpty,
@@ -44,7 +48,7 @@ import {
   type TurnResult,
   transact,
 } from "./turn.ts";
-import { retryMs, Unsettled } from "./unsettled.ts";
+import { Unsettled } from "./unsettled.ts";
 
 export interface DispatcherOptions {
   db: Database;
@@ -93,18 +97,20 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
 class Loop implements Dispatcher {
   readonly #owner: string;
   readonly #startTimer: StartTimer;
-  readonly #apps = new DueApps();
   readonly #inFlight: InFlight;
   readonly #unsettled = new Unsettled();
+  readonly #admission: Admission;
+  readonly #sync: SettleSync;
+  /** Turns of the event loop that the next turn has waited. */
+  #gathering = 0;
   /** The clock of waits, less the monotonic one. */
   readonly #offset: number;
   #state: "new" | "started" | "stopping" | "stopped" = "new";
   #isPrepared = false;
   #mustLook = true;
   #mustRenew = false;
-  /** Turns that failed in a row. */
-  #failures = 0;
-  #pausedUntil = 0;
+  /** For turns that fail. */
+  readonly #backoff = new Backoff();
   #isTurning = false;
   #isWoken = false;
   #timer: { at: number; cancel: () => void } | null = null;
@@ -119,12 +125,15 @@ class Loop implements Dispatcher {
     const { invoker, clock, log, newId, random = Math.random, failpoint } = options;
     this.#owner = newId();
     this.#startTimer = options.startTimer ?? startTimer;
+    this.#sync = new SettleSync({ ...options, startTimer: this.#startTimer });
     this.#offset = clock.now() - clock.monotonic();
     const onEnd = (settlement: Settlement): void => {
       this.#unsettled.add(settlement);
+      this.#beginNext(settlement.delivery.app_id);
       this.#wake();
     };
     this.#inFlight = new InFlight({ invoker, clock, log, random, failpoint, onEnd });
+    this.#admission = new Admission({ ...options, inFlight: this.#inFlight });
   }
 
   async start(): Promise<void> {
@@ -151,7 +160,8 @@ class Loop implements Dispatcher {
     if (!isEmpty(turn)) await this.#carryOut(turn);
     const failed = this.#unsettled.takeFailed(this.options.clock.monotonic());
     for (const { settlement, tries } of failed) {
-      await this.#carryOutAlone({ settlements: [settlement], claims: [], renewals: [] }, tries);
+      const turn = { settlements: [settlement], claims: [], renewals: [], held: this.#held() };
+      await this.#carryOutAlone(turn, tries);
     }
     return !isEmpty(turn) || failed.length > 0;
   }
@@ -161,7 +171,7 @@ class Loop implements Dispatcher {
     return {
       running: this.#inFlight.size,
       settling: this.#unsettled.size,
-      apps_waiting: this.#apps.size,
+      apps_waiting: this.#admission.apps.size,
       done,
       retried: retry,
       dead,
@@ -171,12 +181,13 @@ class Loop implements Dispatcher {
   async #stop(drainMs: number): Promise<void> {
     this.#state = "stopping";
     this.#stopListening?.();
-    this.#apps.clear();
+    this.#admission.apps.clear();
     // A turn may be about to begin what it claims.
     await this.#until(() => this.#inFlight.size === 0 && !this.#isTurning, drainMs);
     this.#inFlight.giveUp();
     await this.#until(() => this.#unsettled.size === 0 && !this.#isTurning, dispatchStopMsMax);
     this.#state = "stopped";
+    this.#sync.sync();
     this.#cancelBeat?.();
     this.#timer?.cancel();
     this.#timer = null;
@@ -203,9 +214,9 @@ class Loop implements Dispatcher {
       // The database was away and is back.
       this.#mustLook = true;
       this.#mustRenew = true;
-      this.#pausedUntil = 0;
+      this.#backoff.end();
     } else {
-      this.#apps.add(payload);
+      this.#admission.apps.add(payload);
     }
     this.#wake();
   }
@@ -221,12 +232,18 @@ class Loop implements Dispatcher {
 
   /** Never rejects. */
   async #turn(): Promise<void> {
+    if (this.#mayGather()) {
+      this.#gathering += 1;
+      setImmediate(() => void this.#turn());
+      return;
+    }
+    this.#gathering = 0;
     this.#isWoken = false;
     let isBusy = false;
     if (!this.#isPaused()) {
       try {
         isBusy = await this.runOnce();
-        this.#failures = 0;
+        this.#backoff.succeeded();
       } catch (error) {
         this.#pause(error);
       }
@@ -237,25 +254,36 @@ class Loop implements Dispatcher {
     else this.#rest();
   }
 
+  /** While there is enough read ahead, a turn waits a moment for more to settle: it costs the same. */
+  #mayGather(): boolean {
+    return (
+      this.#gathering < gatherTurnsMax &&
+      this.#inFlight.size > 0 &&
+      this.#unsettled.size < claimPerAppMax &&
+      this.#admission.hasPlenty
+    );
+  }
+
   #isPaused(): boolean {
-    return this.options.clock.monotonic() < this.#pausedUntil;
+    return this.#backoff.isWaiting(this.options.clock.monotonic());
   }
 
   #pause(error: unknown): void {
     const { clock, log } = this.options;
-    const wait_ms = retryMs(this.#failures);
-    this.#failures += 1;
-    this.#pausedUntil = clock.monotonic() + wait_ms;
+    const isFirst = this.#backoff.failed(clock.monotonic());
     if (!isUnavailable(error)) log.error("the dispatcher failed; it goes on", { error });
-    else if (this.#failures === 1) log.warn("deliveries wait for the database", { error });
+    else if (isFirst) log.warn("deliveries wait for the database", { error });
   }
 
   /** Nothing can be done now: sees to it that it is woken when there is. */
   #rest(): void {
     const { gate, clock } = this.options;
-    if (this.#apps.size > 0) gate.whenLeft(() => this.#wake());
-    let at = Math.min(this.#apps.nextAt() ?? Number.POSITIVE_INFINITY, this.#unsettled.nextAt());
-    if (this.#isPaused()) at = this.#pausedUntil;
+    if (this.#admission.apps.size > 0) gate.whenLeft(() => this.#wake());
+    let at = Math.min(
+      this.#admission.apps.nextAt() ?? Number.POSITIVE_INFINITY,
+      this.#unsettled.nextAt(),
+    );
+    if (this.#isPaused()) at = this.#backoff.until;
     if (this.#timer?.at === at) return;
     this.#timer?.cancel();
     this.#timer = null;
@@ -282,15 +310,14 @@ class Loop implements Dispatcher {
   async #look(): Promise<void> {
     const { db } = this.options;
     if (!this.#isPrepared) {
-      const { voidLeases } = db.outbox;
-      if (voidLeases !== null) await db.tx((tx) => tx.run(voidLeases));
+      if (db.outbox.claimsInMemory) await db.tx(recoverHeld);
       const clampWaits = db.outbox.clampWaits(this.#now());
       if (clampWaits !== null) await db.tx((tx) => tx.run(clampWaits));
       this.#isPrepared = true;
     }
     this.#mustLook = false;
     try {
-      for (const app_id of await appsWithDeliveries(db)) this.#apps.add(app_id);
+      for (const app_id of await appsWithDeliveries(db)) this.#admission.apps.add(app_id);
     } catch (error) {
       this.#mustLook = true;
       throw error;
@@ -299,20 +326,26 @@ class Loop implements Dispatcher {
 
   /** Takes all that can be done now. */
   #gather(): Turn {
-    const { gate, clock } = this.options;
     const settlements = this.#unsettled.take();
     const renewals = this.#mustRenew ? this.#inFlight.all() : [];
     this.#mustRenew = false;
-    if (this.#isStopping()) return { settlements, claims: [], renewals };
-    this.#apps.advance(clock.monotonic());
-    if (this.#apps.size === 0) return { settlements, claims: [], renewals };
-    const most = gate.most();
-    // What runs is in the gate, or about to be.
-    const room = most.class - this.#inFlight.size - this.#unsettled.failed;
-    const claims = this.#apps.take(Math.min(gate.free("event"), room), (app_id) =>
-      Math.min(gate.freeFor(app_id), most.app - this.#inFlight.ofApp(app_id)),
-    );
-    return { settlements, claims, renewals };
+    while (this.#beginNext());
+    const held = this.#held();
+    const claims = this.#isStopping() ? [] : this.#admission.plan(this.#unsettled.failed);
+    return { settlements, claims, renewals, held };
+  }
+
+  /** Begins one that was read ahead. False: there is none, or not now. */
+  #beginNext(app_id?: string): boolean {
+    // What has ended and is not settled is handled again after a crash: that has a bound, too.
+    const isFull = this.#unsettled.size > claimPerAppMax;
+    return !isFull && !this.#isStopping() && !this.#isPaused() && this.#admission.beginNext(app_id);
+  }
+
+  /** What is not to be claimed again, but for what is being settled. */
+  #held(): Delivery[] {
+    const failed = this.#unsettled.failedDeliveries();
+    return [...this.#inFlight.all(), ...failed, ...this.#admission.ahead()];
   }
 
   /** Rejects when the database is away: everything is as before then. */
@@ -338,7 +371,8 @@ class Loop implements Dispatcher {
     } catch (error) {
       const now = clock.monotonic();
       for (const one of part.settlements) this.#unsettled.addFailed(one, tries, now);
-      for (const { app_id } of part.claims) this.#apps.addAt(app_id, now + retryMs(tries));
+      for (const { app_id } of part.claims)
+        this.#admission.apps.addAt(app_id, now + retryMs(tries));
       if (!isUnavailable(error)) log.error("the dispatcher failed; it goes on", { error });
     }
   }
@@ -350,28 +384,24 @@ class Loop implements Dispatcher {
 
   #putBack({ settlements, claims, renewals }: Turn): void {
     this.#unsettled.add(...settlements);
-    for (const { app_id } of claims) this.#apps.add(app_id);
+    for (const { app_id } of claims) this.#admission.apps.add(app_id);
     if (renewals.length > 0) this.#mustRenew = true;
   }
 
-  #apply({ settled, lost, claimed }: TurnResult): void {
+  #apply({ settled, lost, claimed, seen }: TurnResult): void {
     const { clock, log } = this.options;
     const now = clock.monotonic();
     for (const { delivery, verdict } of settled) {
       this.#settled[verdict.kind] += 1;
-      if ("wait_ms" in verdict) this.#apps.addAt(delivery.app_id, now + verdict.wait_ms);
+      if ("wait_ms" in verdict) this.#admission.apps.addAt(delivery.app_id, now + verdict.wait_ms);
     }
     for (const { event_id, trigger_id, app_id } of lost) {
       log.debug("a lease was lost", { event_id, trigger_id, app_id });
     }
-    for (const { app_id, limit, deliveries, more_ms } of claimed) {
-      if (deliveries.length === limit) this.#apps.add(app_id);
-      // What is due and could not be claimed is just being claimed by somebody else.
-      else
-        this.#apps.setAt(app_id, more_ms === null ? null : now + (more_ms || dispatchRetryMsMin));
-      for (const delivery of deliveries) this.#inFlight.start(delivery);
-    }
-    if (settled.length > 0) this.#reach("after_settle");
+    for (const claim of claimed) this.#admission.admit(claim);
+    if (settled.length === 0) return;
+    this.#sync.settled(seen, this.#inFlight.size === 0);
+    this.#reach("after_settle");
   }
 
   /** Here nothing is left to be undone. */

@@ -2,24 +2,34 @@
  * Builds indexes of documents, and deletes the entries of those that are dropped, while the app works: a
  * step is one short transaction, and requests come between two of them.
  *
+ * Entries count as data of the app: an index that finds no room for them is dropped again.
+ *
  * It works while there is an index that is not finished: at the start, and when one is announced. Then it
  * sleeps without a timer. Where it is stopped, or killed, it goes on: how far an index has come is written
  * with the entries. Several servers on one database do one step each at a time.
  */
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
+import { PicError } from "../domain/errors.ts";
 import { docIndexesPerAppMax, docIndexRetryMsMax, docIndexRetryMsMin } from "../domain/limits.ts";
 import { type StartTimer, startTimer } from "../execution/timers.ts";
 import {
+  beginDocIndexDrop,
   type DocIndex,
   docIndexesChannel,
   listUnfinishedDocIndexes,
+  lockDocs,
   stepDocIndex,
 } from "../storage/doc-indexes.ts";
 import type { Database } from "../storage/port.ts";
 
 export interface DocIndexBuilderOptions {
   db: Database;
+  usage: {
+    /** Rejects with PicError `quota_exceeded`; null: there is room. */
+    admit(app_id: string, delta: { rows: number; bytes: number }): Promise<void> | null;
+    add(app_id: string, delta: { rows: number; bytes: number }): void;
+  };
   clock: Clock;
   log: Logger;
   startTimer?: StartTimer;
@@ -93,16 +103,41 @@ export class DocIndexBuilder {
 
   /** One step of each unfinished index. Resolves false when there is none, or at the stop. */
   async #stepEach(): Promise<boolean> {
-    const { db } = this.options;
+    const { db, usage } = this.options;
     const unfinished = await listUnfinishedDocIndexes(db, docIndexesPerAppMax);
     for (const index of unfinished) {
       if (this.#isStopped) return false;
+      if (index.state === "building" && !(await this.#hasRoom(index))) {
+        await this.#giveUp(index);
+        continue;
+      }
       // Nobody waits for it: a step that is lost with the power is made again.
-      const isDone = await db.tx((tx) => stepDocIndex(tx, index), { seen: { seq: 0 } });
-      if (isDone) this.#finished(index);
+      const step = await db.tx((tx) => stepDocIndex(tx, index), { seen: { seq: 0 } });
+      usage.add(index.app_id, { rows: 0, bytes: step.bytes });
+      if (step.isDone) this.#finished(index);
       else await turn();
     }
     return unfinished.length > 0 && !this.#isStopped;
+  }
+
+  async #hasRoom({ app_id }: DocIndex): Promise<boolean> {
+    try {
+      await this.options.usage.admit(app_id, { rows: 0, bytes: 1 });
+      return true;
+    } catch (error) {
+      if (error instanceof PicError && error.code === "quota_exceeded") return false;
+      throw error;
+    }
+  }
+
+  async #giveUp(index: DocIndex): Promise<void> {
+    const { db, log } = this.options;
+    const { app_id, collection, field } = index;
+    await db.tx(async (tx) => {
+      await lockDocs(tx, app_id, collection, "exclusive");
+      await beginDocIndexDrop(tx, index);
+    });
+    log.warn("an index is dropped: the app has no room for it", { app_id, collection, field });
   }
 
   #finished({ app_id, collection, field, state, created_at }: DocIndex): void {

@@ -7,10 +7,11 @@
  */
 import { claimPerAppMax } from "../domain/limits.ts";
 
-/** How many deliveries of an app to claim. */
+/** How many deliveries of an app to claim, and how many more to read (lookahead.ts). */
 export interface PlannedClaim {
   app_id: string;
   limit: number;
+  ahead: number;
 }
 
 export class DueApps {
@@ -69,11 +70,26 @@ export class DueApps {
       if (left <= 0) break;
       const limit = Math.min(claimPerAppMax, share, left, freeFor(app_id));
       if (limit <= 0) continue;
-      plan.push({ app_id, limit });
+      plan.push({ app_id, limit, ahead: 0 });
       left -= limit;
     }
     for (const { app_id } of plan) this.#ring.delete(app_id);
     return plan;
+  }
+
+  /** Whether nobody but this app may have something due. */
+  isAlone(app_id: string): boolean {
+    return this.#ring.size === 0 || (this.#ring.size === 1 && this.#ring.has(app_id));
+  }
+
+  /** As `take`, when only one app may have something due, which is read ahead of its free slots. */
+  takeAhead(slots: (app_id: string) => number, ahead: (app_id: string) => number): PlannedClaim[] {
+    const [app_id] = this.#ring;
+    if (app_id === undefined || this.#ring.size > 1) return [];
+    const plan = { app_id, limit: Math.max(0, slots(app_id)), ahead: ahead(app_id) };
+    if (plan.limit + plan.ahead === 0) return [];
+    this.#ring.delete(app_id);
+    return [plan];
   }
 
   clear(): void {

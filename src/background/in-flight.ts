@@ -68,7 +68,7 @@ export class InFlight {
   /** Never rejects: a defect of ours is a failed attempt, so that it has an end. */
   async #deliver(delivery: Delivery): Promise<DeliveryReport> {
     const { invoker, clock, log, failpoint } = this.options;
-    if (hasCrashedTooOften(delivery)) return reportOfCrash(delivery, clock.now());
+    if (hasCrashedTooOften(delivery)) return reportOfCrash(clock.now());
     const [started_at, began] = [clock.now(), clock.monotonic()];
     try {
       failpoint?.("before_execute");

@@ -77,7 +77,7 @@ export function hasCrashedTooOften({ crashes }: Delivery): boolean {
 }
 
 /** What there is to say of a holder that vanished. */
-export function reportOfCrash(delivery: Delivery, now: number): DeliveryReport {
+export function reportOfCrash(now: number): DeliveryReport {
   return {
     // Only the holder knew it.
     execution_id: "",
@@ -91,7 +91,7 @@ export function reportOfCrash(delivery: Delivery, now: number): DeliveryReport {
     result: null,
     started_at: now,
     duration_ms: 0,
-    has_results: delivery.fence > 1,
+    has_results: true,
   };
 }
 
@@ -108,7 +108,7 @@ export function settle(
 ): Promise<boolean> {
   switch (verdict.kind) {
     case "done":
-      return hasTraces(delivery, verdict)
+      return hasTraces(options, delivery, verdict)
         ? settleDone(tx, options, delivery, verdict)
         : deleteDelivery(tx, delivery);
     case "returned": {
@@ -124,8 +124,14 @@ export function settle(
 }
 
 /** Whether more than its row may be left of a delivery that is done. */
-function hasTraces({ source, attempt, fence }: Delivery, { report }: Of<"done">): boolean {
-  return source === "route" || report.has_results || attempt > 0 || fence > 1;
+function hasTraces(
+  options: SettleOptions,
+  { source, attempt, fence }: Delivery,
+  { report }: Of<"done">,
+): boolean {
+  // A delivery that nobody has given back or lost before has the fence of its first claim at most.
+  const first = options.db.outbox.claimsInMemory ? 0 : 1;
+  return source === "route" || report.has_results || attempt > 0 || fence > first;
 }
 
 async function settleDone(

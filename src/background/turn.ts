@@ -1,8 +1,8 @@
 /** One turn of the dispatcher: everything that is due, in one transaction. */
 import type { Delivery } from "../domain/events.ts";
 import { leaseMs } from "../domain/limits.ts";
-import { claimDeliveries, renewLease } from "../storage/outbox.ts";
-import type { Tx } from "../storage/port.ts";
+import { claimDeliveries, noteHeld, renewLease } from "../storage/outbox.ts";
+import type { Seen, Tx } from "../storage/port.ts";
 import type { PlannedClaim } from "./due-apps.ts";
 import { type Settlement, type SettleOptions, settle } from "./settle.ts";
 
@@ -20,6 +20,8 @@ export interface Turn {
   claims: readonly PlannedClaim[];
   /** Whose leases are to be renewed. */
   renewals: readonly Delivery[];
+  /** What is held besides: its handlers run, or its settlement failed. */
+  held: readonly Delivery[];
 }
 
 export interface TurnOptions extends SettleOptions {
@@ -35,6 +37,8 @@ export interface Claimed extends PlannedClaim {
 }
 
 export interface TurnResult {
+  /** Its commit. */
+  seen: Seen;
   settled: Settlement[];
   /** What somebody else has claimed since, or what was deleted. */
   lost: Delivery[];
@@ -46,21 +50,27 @@ export function isEmpty({ settlements, claims, renewals }: Turn): boolean {
 }
 
 /** Every part of a turn as a turn of its own. */
-export function partsOf({ settlements, claims, renewals }: Turn): Turn[] {
+export function partsOf({ settlements, claims, renewals, held }: Turn): Turn[] {
+  // What is not settled yet is not to be claimed either.
+  const all = [...held, ...settlements.map(({ delivery }) => delivery)];
+  const nothing = { settlements: [], claims: [], renewals: [], held: all };
   return [
-    ...settlements.map((one) => ({ settlements: [one], claims: [], renewals: [] })),
-    ...claims.map((one) => ({ settlements: [], claims: [one], renewals: [] })),
-    ...(renewals.length === 0 ? [] : [{ settlements: [], claims: [], renewals }]),
+    ...settlements.map((one) => ({ ...nothing, settlements: [one], held: without(all, one) })),
+    ...claims.map((one) => ({ ...nothing, claims: [one] })),
+    ...(renewals.length === 0 ? [] : [{ ...nothing, renewals }]),
   ];
 }
 
+function without(all: readonly Delivery[], { delivery }: Settlement): Delivery[] {
+  return all.filter((one) => one !== delivery);
+}
+
 /**
- * Resolves at the commit; what was settled becomes durable by itself, soon. Throws what the database
- * throws, and then nothing has happened, unless it is not known whether the commit succeeded.
+ * Resolves at the commit. Throws what the database throws, and then nothing has happened, unless it is not known whether the commit succeeded.
  * @param now on the clock that waits are told by
  */
 export async function transact(options: TurnOptions, turn: Turn, now: number): Promise<TurnResult> {
-  const { db, log, failpoint } = options;
+  const { db, failpoint } = options;
   const { settlements, claims, renewals } = turn;
   const seen = { seq: 0 };
   const result = await db.tx(
@@ -73,8 +83,11 @@ export async function transact(options: TurnOptions, turn: Turn, now: number): P
         Promise.all(
           renewals.map((one) => renewLease(tx, db.outbox, { ...one, now, lease_ms: leaseMs })),
         ),
-        Promise.all(claims.map((one) => claim(tx, options, one, now))),
+        Promise.all(claims.map((one) => claim(tx, options, one, { now, held: turn.held }))),
       ]);
+      if (db.outbox.claimsInMemory && settlements.length + claims.length > 0) {
+        await noteHeld(tx, [...turn.held, ...claimed.flatMap(begun)]);
+      }
       if (claims.length > 0) failpoint?.("after_claim");
       return {
         settled: settlements.filter((_, index) => held[index]),
@@ -87,21 +100,25 @@ export async function transact(options: TurnOptions, turn: Turn, now: number): P
     },
     { seen },
   );
-  if (settlements.length > 0) {
-    // Whoever is told of a failure is told by the database: it ends the process.
-    db.durable(seen).catch((error) => log.debug("a settlement may be undone", { error }));
-  }
-  return result;
+  return { ...result, seen };
+}
+
+/** What of a claim is begun at once. */
+export function begun({ deliveries, limit }: Claimed): Delivery[] {
+  return deliveries.slice(0, limit);
 }
 
 async function claim(
   tx: Tx,
   { db, owner }: TurnOptions,
-  { app_id, limit }: PlannedClaim,
-  now: number,
+  { app_id, limit, ahead }: PlannedClaim,
+  { now, held }: { now: number; held: readonly Delivery[] },
 ): Promise<Claimed> {
-  const deliveries = await claimDeliveries(tx, db.outbox, { app_id, owner, now, limit });
-  if (deliveries.length === limit) return { app_id, limit, deliveries, more_ms: 0 };
+  const own = held.filter((one) => one.app_id === app_id);
+  const wanted = { app_id, owner, now, limit: limit + ahead };
+  const deliveries = await claimDeliveries(tx, db.outbox, wanted, own);
+  const claimed = { app_id, limit, ahead, deliveries };
+  if (deliveries.length === wanted.limit) return { ...claimed, more_ms: 0 };
   const next = await tx.get(db.outbox.msUntilDue(app_id, now));
-  return { app_id, limit, deliveries, more_ms: next?.ms ?? null };
+  return { ...claimed, more_ms: next?.ms ?? null };
 }

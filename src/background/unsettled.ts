@@ -1,5 +1,7 @@
 /** Settlements that a dispatcher still has to write. Nothing else knows of them: none may be lost. */
-import { dispatchRetryMsMax, dispatchRetryMsMin } from "../domain/limits.ts";
+
+import type { Delivery } from "../domain/events.ts";
+import { retryMs } from "./backoff.ts";
 import type { Settlement } from "./settle.ts";
 
 /** A settlement that failed on its own, through a defect: it is tried again, and holds up nobody. */
@@ -22,6 +24,10 @@ export class Unsettled {
   /** Those that failed on their own. */
   get failed(): number {
     return this.#failed.length;
+  }
+
+  failedDeliveries(): Delivery[] {
+    return this.#failed.map(({ settlement }) => settlement.delivery);
   }
 
   add(...settlements: readonly Settlement[]): void {
@@ -52,9 +58,4 @@ export class Unsettled {
   nextAt(): number {
     return this.#failed.reduce((next, { at }) => Math.min(next, at), Number.POSITIVE_INFINITY);
   }
-}
-
-/** How long to wait after so many failures, and one more. */
-export function retryMs(failures: number): number {
-  return Math.min(dispatchRetryMsMax, dispatchRetryMsMin * 2 ** Math.min(failures, 30));
 }

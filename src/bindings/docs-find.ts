@@ -9,9 +9,9 @@ import type { Clock } from "../base/clock.ts";
 import type { BindingContext } from "../domain/bindings.ts";
 import { type DocCursor, formatCursor, isAfter, parseCursor } from "../domain/doc-cursors.ts";
 import { compareKeys, type IndexKey, indexKey, isExact } from "../domain/doc-index-keys.ts";
+import { createMatcher, createSlowMatcher } from "../domain/doc-matcher.ts";
 import { type Candidates, candidatesOf } from "../domain/doc-plans.ts";
 import {
-  createMatcher,
   type DocPosition,
   type DocQuery,
   type DocSort,
@@ -21,7 +21,7 @@ import {
 } from "../domain/doc-query.ts";
 import { type DocObject, type DocValue, sortableValues } from "../domain/doc-values.ts";
 import { PicError } from "../domain/errors.ts";
-import { docFindRowsMax, docFindTriesMax } from "../domain/limits.ts";
+import { docAtOnceChars, docFindRowsMax, docFindTriesMax } from "../domain/limits.ts";
 import { countEntries } from "../storage/doc-entries.ts";
 import { type DocIndex, listDocIndexes } from "../storage/doc-indexes.ts";
 import { countDocs, type DocText } from "../storage/docs.ts";
@@ -196,9 +196,9 @@ interface Examined {
 async function readPage(options: DocsFindOptions, find: Find, plan: DocsPlan): Promise<FoundDocs> {
   const { query, cursor, limit } = find;
   const { sort, isSortedInMemory } = plan;
-  const matches = createMatcher(query);
   const page = new DocsPage(sort, limit);
   const budget = new DocsBudget(options.clock, query.conditions);
+  const matches = matcherOf(query, budget);
   const seen = { last: null as Examined | null, isOut: false };
   for await (const row of readDocs(options.db, find, plan)) {
     if (page.isFull && canEnd(plan, seen.last, row)) {
@@ -214,8 +214,11 @@ async function readPage(options: DocsFindOptions, find: Find, plan: DocsPlan): P
     seen.last = examined;
     budget.spend(row.value.length);
     const { document, position } = examined;
-    if (examined.isOwn && isAfter(cursor, sort, position) && matches(document)) {
-      page.add({ document, position, bytes: row.value.length });
+    if (examined.isOwn && isAfter(cursor, sort, position)) {
+      const match = matches(document, row.value.length);
+      if (typeof match === "boolean" ? match : await match) {
+        page.add({ document, position, bytes: row.value.length });
+      }
     }
     const turn = budget.turn();
     if (turn !== null) await turn;
@@ -263,18 +266,29 @@ async function countRead(
   source: DocsSource,
 ): Promise<number> {
   const { query } = find;
-  const matches = createMatcher(query);
   const budget = new DocsBudget(options.clock, query.conditions);
+  const matches = matcherOf(query, budget);
   const plan: DocsPlan = { source, sort: [], isSortedInMemory: true };
   let count = 0;
   for await (const row of readDocs(options.db, find, plan)) {
     if (budget.isSpent) throw tooLarge(find, plan);
     budget.spend(row.value.length);
-    if (matches(JSON.parse(row.value) as DocObject)) count += 1;
+    const match = matches(JSON.parse(row.value) as DocObject, row.value.length);
+    if (typeof match === "boolean" ? match : await match) count += 1;
     const turn = budget.turn();
     if (turn !== null) await turn;
   }
   return count;
+}
+
+/** A promise only for what takes longer than a slice. */
+function matcherOf(
+  query: DocQuery,
+  budget: DocsBudget,
+): (document: DocObject, chars: number) => boolean | Promise<boolean> {
+  const [atOnce, slowly] = [createMatcher(query), createSlowMatcher(query, () => budget.turn())];
+  return (document, chars) =>
+    chars * query.conditions > docAtOnceChars ? slowly(document) : atOnce(document);
 }
 
 /** Says what to do about it. */

@@ -40,7 +40,12 @@ export function createDocsWrites({ clock, emission, usage }: DocsWritesOptions):
       usage.take(tx, app_id, docsDelta(collection, key, previous, value));
       if (indexes.length > 0) {
         const [before, after] = [parsed(previous), parsed(value)];
-        for (const index of indexes) await writeEntries(tx, index, { id: key, before, after });
+        let bytes = 0;
+        for (const index of indexes) {
+          bytes += await writeEntries(tx, index, { id: key, before, after });
+        }
+        // 8 indexes of 50 values each fill seventy times what the document does.
+        usage.take(tx, app_id, { rows: 0, bytes });
       }
       await emit(tx, cx, change);
       return version;

@@ -226,23 +226,21 @@ class DocsIndexes {
 
   /** What is there already stays. A small collection is indexed at once. */
   async create(cx: BindingContext, args: unknown): Promise<IndexState> {
-    const { db } = this.options;
+    const { db, usage } = this.options;
     const place = placeOf(cx, args);
     const { app_id, collection, field } = place;
-    return db.tx(
-      async (tx) => {
-        await lockDocs(tx, app_id, collection, "exclusive");
-        const all = await listDocIndexes(tx, app_id, collection);
-        const old = all.find((index) => index.field === field);
-        const [known] = old === undefined ? [] : stateOf(old);
-        if (known !== undefined) return known;
-        if (old === undefined) await checkLimits(tx, app_id, all.length);
-        await beginDocIndex(tx, place, this.options.clock.now());
-        const state = (await this.#step(tx, place)) ? "ready" : "building";
-        return { field, state };
-      },
-      { seen: cx.seen },
-    );
+    const create = async (tx: Tx): Promise<IndexState> => {
+      await lockDocs(tx, app_id, collection, "exclusive");
+      const all = await listDocIndexes(tx, app_id, collection);
+      const old = all.find((index) => index.field === field);
+      const [known] = old === undefined ? [] : stateOf(old);
+      if (known !== undefined) return known;
+      if (old === undefined) await checkLimits(tx, app_id, all.length);
+      await beginDocIndex(tx, place, this.options.clock.now());
+      const state = (await this.#step(tx, place)) ? "ready" : "building";
+      return { field, state };
+    };
+    return usage.within(app_id, () => db.tx(create, { seen: cx.seen }));
   }
 
   /** True when there was one. A large one goes in the background. */
@@ -261,8 +259,10 @@ class DocsIndexes {
 
   /** False: the rest is done by the builder (background/doc-indexes.ts), which is told. */
   async #step(tx: Tx, place: DocIndexPlace): Promise<boolean> {
-    const isDone = await stepDocIndex(tx, place);
-    if (!isDone) await this.options.db.notify(tx, docIndexesChannel, place.app_id);
+    const { db, usage } = this.options;
+    const { isDone, bytes } = await stepDocIndex(tx, place);
+    usage.take(tx, place.app_id, { rows: 0, bytes });
+    if (!isDone) await db.notify(tx, docIndexesChannel, place.app_id);
     return isDone;
   }
 }

@@ -2,7 +2,8 @@
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
 import type { BindingContext } from "../domain/bindings.ts";
-import { eventDepthMax } from "../domain/limits.ts";
+import { PicError } from "../domain/errors.ts";
+import { emittedBytesMax, eventDepthMax } from "../domain/limits.ts";
 import type { DataOperation } from "../domain/triggers.ts";
 import { DeliveryAnnouncer } from "../storage/announcements.ts";
 import { type EmittedChange, emitChange, emitChangeTo, isWanted } from "../storage/outbox.ts";
@@ -32,6 +33,8 @@ export interface DataChange {
 
 export class Emission {
   readonly #announcer: DeliveryAnnouncer;
+  /** Bytes of one transaction. */
+  readonly #emitted = new WeakMap<Tx, number>();
 
   constructor(private readonly options: EmissionOptions) {
     this.#announcer = new DeliveryAnnouncer(options);
@@ -67,14 +70,29 @@ export class Emission {
       return 0;
     }
     const among = db.isShared ? null : live.idsFor(cx.app_id, source, collection);
+    const each = Buffer.byteLength(emitted.payload);
+    const before = this.#emitted.get(tx) ?? 0;
+    const max = Math.floor((emittedBytesMax - before) / each);
     const deliveries =
-      among === null ? await emitChange(tx, emitted) : await emitChangeTo(tx, emitted, among);
+      among === null
+        ? await emitChange(tx, emitted, max + 1)
+        : await emitChangeTo(tx, emitted, among, max + 1);
     if (deliveries === 0) return 0;
-    const bytes = deliveries * Buffer.byteLength(emitted.payload);
+    if (deliveries > max) throw tooMuch();
+    const bytes = deliveries * each;
+    this.#emitted.set(tx, before + bytes);
     usage.take(tx, cx.app_id, { rows: deliveries, bytes });
     await this.#announcer.announce(tx, cx.app_id);
     return deliveries;
   }
+}
+
+function tooMuch(): PicError {
+  const megabytes = emittedBytesMax / 1024 ** 2;
+  return new PicError(
+    "quota_exceeded",
+    `The triggers would be told more than ${megabytes} MB by one change, or by one transaction`,
+  );
 }
 
 function payloadOf({ collection, key, value, previous }: DataChange): string {

@@ -42,7 +42,7 @@ export interface TxBindingOptions {
   clock: Clock;
   kv: RecordWrites;
   docs: RecordWrites;
-  usage: Pick<Usage, "within">;
+  usage: Pick<Usage, "within" | "take">;
   /** 0 to 1. */
   random: () => number;
   /** Resolves after so many ms. */
@@ -164,6 +164,7 @@ async function apply(
     }
     const earlier = await getTxResult(tx, delivery, result.ordinal);
     if (earlier !== null) return recorded(delivery, earlier);
+    options.usage.take(tx, app_id, { rows: 0, bytes: Buffer.byteLength(result.json) });
     await insertTxResult(tx, app_id, delivery, { ordinal: result.ordinal, result: result.json });
   }
   // One record alone is checked and written by one statement.

@@ -74,11 +74,12 @@ export class Usage {
   /**
    * Whether a write of this size may be made, outside a transaction. Null: it may. Else the promise
    * rejects with PicError `quota_exceeded`, or resolves when it may after all.
+   * @param share of what the app may keep
    */
-  admit(app_id: string, delta: UsageDelta): Promise<void> | null {
+  admit(app_id: string, delta: UsageDelta, share = 1): Promise<void> | null {
     const app = this.#app(app_id);
     this.#refresh(app_id, app);
-    return this.#fits(app, delta) ? null : this.#confirm(app_id, app, delta);
+    return this.#fits(app, delta, share) ? null : this.#confirm(app_id, app, delta, share);
   }
 
   /** Notes what was written or deleted. */
@@ -152,10 +153,11 @@ export class Usage {
     return app;
   }
 
-  #fits(app: AppUsage, { rows, bytes }: UsageDelta): boolean {
+  #fits(app: AppUsage, { rows, bytes }: UsageDelta, share = 1): boolean {
     const { rows_max, bytes_max } = this.options;
     return (
-      (rows <= 0 || app.rows + rows <= rows_max) && (bytes <= 0 || app.bytes + bytes <= bytes_max)
+      (rows <= 0 || app.rows + rows <= rows_max * share) &&
+      (bytes <= 0 || app.bytes + bytes <= bytes_max * share)
     );
   }
 
@@ -179,14 +181,19 @@ export class Usage {
     if (isDue) this.#measure(app_id, app, { mayGuess: true }).catch(() => {});
   }
 
-  async #confirm(app_id: string, app: AppUsage, delta: UsageDelta): Promise<void> {
+  async #confirm(
+    app_id: string,
+    app: AppUsage,
+    delta: UsageDelta,
+    share: number,
+  ): Promise<void> {
     const { clock } = this.options;
     if (app.measuring !== null) await app.measuring;
-    if (this.#fits(app, delta)) return;
+    if (this.#fits(app, delta, share)) return;
     if (app.isGuess || clock.monotonic() - app.measuredAt >= app.restMs) {
       await this.#measure(app_id, app, { mayGuess: false });
     }
-    if (this.#fits(app, delta)) return;
+    if (this.#fits(app, delta, share)) return;
     throw new PicError("quota_exceeded", this.#message(app, delta));
   }
 

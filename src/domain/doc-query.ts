@@ -1,6 +1,6 @@
 /**
- * Queries of documents: a subset of MongoDB's language. This decides which documents a query finds, on
- * every engine; an index only says which ones are worth a look (doc-plans.ts).
+ * Queries of documents: a subset of MongoDB's language. Together with doc-matcher.ts this decides which
+ * documents a query finds, on every engine; an index only says which ones are worth a look (doc-plans.ts).
  *
  * A comparison holds for a path when it holds for any value there, or for any element of an array
  * there; $ne, $nin and $not hold when the comparison does not. Ranges compare within one type. null is found
@@ -12,12 +12,9 @@ import {
   type DocObject,
   type DocPath,
   type DocValue,
-  docTypes,
   isShallow,
   parsePath,
   sortValue,
-  typeOf,
-  valuesAt,
 } from "./doc-values.ts";
 import { PicError } from "./errors.ts";
 import {
@@ -180,7 +177,11 @@ function parseIn(path: DocPath, value: unknown, at: string, count: Count): DocCo
     throw refuse(at, `must not have more than ${docInValuesMax} values`);
   }
   counted(at, count);
-  const operands = value.map((one, index) => shallowAt(one, `${at}.${index}`));
+  const operands = value.map((one, index) => {
+    // The others are found in a set; each of these is compared with every element.
+    if (index > 0 && typeof one === "object" && one !== null) counted(at, count);
+    return shallowAt(one, `${at}.${index}`);
+  });
   return { kind: "in", path, operands };
 }
 
@@ -245,95 +246,6 @@ export function refuse(path: string, message: string): PicError {
   return new PicError("docs_invalid_query", text, {
     errors: [{ path: path.toWellFormed(), message }],
   });
-}
-
-/** A function that says whether a document is one that the query finds. */
-export function createMatcher({ condition }: DocQuery): (document: DocObject) => boolean {
-  const values = new Map<string, (DocValue | undefined)[]>();
-  const at = (document: DocObject, path: DocPath): (DocValue | undefined)[] => {
-    let found = values.get(path.text);
-    if (found === undefined) {
-      found = valuesAt(document, path);
-      values.set(path.text, found);
-    }
-    return found;
-  };
-  const test = testOf(condition, at);
-  return (document) => {
-    values.clear();
-    return test(document);
-  };
-}
-
-type Test = (document: DocObject) => boolean;
-type ValuesAt = (document: DocObject, path: DocPath) => (DocValue | undefined)[];
-
-function testOf(condition: DocCondition, at: ValuesAt): Test {
-  switch (condition.kind) {
-    case "all": {
-      const parts = condition.parts.map((part) => testOf(part, at));
-      return (document) => parts.every((part) => part(document));
-    }
-    case "any": {
-      const parts = condition.parts.map((part) => testOf(part, at));
-      return (document) => parts.some((part) => part(document));
-    }
-    case "not": {
-      const part = testOf(condition.part, at);
-      return (document) => !part(document);
-    }
-    case "exists":
-      return (document) => at(document, condition.path).some((value) => value !== undefined);
-    case "compare": {
-      const { path, operator, operand } = condition;
-      const holds = (value: DocValue | undefined) => compares(value, operator, operand);
-      return (document) => anyOf(at(document, path), holds);
-    }
-    case "in": {
-      const isOne = membership(condition.operands);
-      return (document) => anyOf(at(document, condition.path), isOne);
-    }
-  }
-}
-
-/** Values, and the elements of those that are arrays. */
-function anyOf(
-  values: readonly (DocValue | undefined)[],
-  holds: (value: DocValue | undefined) => boolean,
-): boolean {
-  return values.some((value) => holds(value) || (Array.isArray(value) && value.some(holds)));
-}
-
-function compares(value: DocValue | undefined, operator: Comparison, operand: DocValue): boolean {
-  if (typeOf(value) !== typeOf(operand)) return false;
-  const difference = compareValues(value, operand);
-  switch (operator) {
-    case "$eq":
-      return difference === 0;
-    case "$gt":
-      return difference > 0;
-    case "$gte":
-      return difference >= 0;
-    case "$lt":
-      return difference < 0;
-    case "$lte":
-      return difference <= 0;
-  }
-}
-
-/** A set finds 200 texts as fast as one; its equality is ours, of what is no object. */
-function membership(operands: readonly DocValue[]): (value: DocValue | undefined) => boolean {
-  const simple = new Set<DocValue>();
-  const others: DocValue[] = [];
-  for (const operand of operands) {
-    if (typeOf(operand) === docTypes.object || typeOf(operand) === docTypes.array) {
-      others.push(operand);
-    } else simple.add(operand);
-  }
-  return (value) =>
-    typeof value === "object" && value !== null
-      ? others.some((other) => compares(value, "$eq", other))
-      : simple.has(value ?? null);
 }
 
 /** A document's place in a sort. */

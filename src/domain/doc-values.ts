@@ -27,6 +27,8 @@ export type DocType = (typeof docTypes)[keyof typeof docTypes];
 export interface DocPath {
   readonly text: string;
   readonly parts: readonly string[];
+  /** A part is a whole number, and may stand for an element of an array. */
+  readonly hasIndex: boolean;
 }
 
 /** Of a missing value, too. */
@@ -104,54 +106,62 @@ function pointAt(text: string, index: number): number {
 /** Null: no document has such a path. Empty parts are empty names. */
 export function parsePath(text: string): DocPath | null {
   if (text.length > docFieldBytesMax || Buffer.byteLength(text) > docFieldBytesMax) return null;
-  return { text, parts: text.split(".") };
+  const parts = text.split(".");
+  return { text, parts, hasIndex: parts.some((part) => wholeNumber.test(part)) };
 }
+
+const wholeNumber = /^(?:0|[1-9]\d{0,8})$/;
 
 /**
  * The values at a path; undefined for each place where it is missing. A part that is a whole number
  * stands for that element of an array; any part goes on into all objects that are elements of one.
  * Empty when arrays on the way have no such element and no object.
  */
-export function valuesAt(document: DocObject, { parts }: DocPath): (DocValue | undefined)[] {
+export function valuesAt(document: DocObject, path: DocPath): (DocValue | undefined)[] {
   const found: (DocValue | undefined)[] = [];
-  walk(document, parts, 0, found);
+  walk(document, 0, { path, found, been: path.hasIndex ? new Map() : null });
   return found;
 }
 
-function walk(
-  value: DocValue,
-  parts: readonly string[],
-  depth: number,
-  found: (DocValue | undefined)[],
-): void {
-  const part = parts[depth];
-  if (part === undefined) found.push(value);
-  else if (Array.isArray(value)) walkArray(value, parts, depth, found);
-  else if (typeof value !== "object" || value === null || !Object.hasOwn(value, part)) {
-    found.push(undefined);
-  } else walk(value[part] as DocValue, parts, depth + 1, found);
+interface Walk {
+  path: DocPath;
+  found: (DocValue | undefined)[];
+  /**
+   * Arrays, and the parts of the path at which they were come to. A number leads into one object as an element
+   * and as a member: without this, arrays in arrays were walked 2^depth times, some 50 levels for years.
+   */
+  been: Map<DocValue[], Set<number>> | null;
 }
 
-function walkArray(
-  array: DocValue[],
-  parts: readonly string[],
-  depth: number,
-  found: (DocValue | undefined)[],
-): void {
-  const part = parts[depth] as string;
-  const isIndex = /^(?:0|[1-9]\d{0,8})$/.test(part);
+function walk(value: DocValue, depth: number, on: Walk): void {
+  const part = on.path.parts[depth];
+  if (part === undefined) on.found.push(value);
+  else if (Array.isArray(value)) walkArray(value, part, depth, on);
+  else if (typeof value !== "object" || value === null || !Object.hasOwn(value, part)) {
+    on.found.push(undefined);
+  } else walk(value[part] as DocValue, depth + 1, on);
+}
+
+function walkArray(array: DocValue[], part: string, depth: number, on: Walk): void {
+  if (on.been !== null && !isFirst(on.been, array, depth)) return;
+  const isIndex = on.path.hasIndex && wholeNumber.test(part);
   const element = isIndex ? array[Number(part)] : undefined;
   if (element !== undefined) {
-    const isEnd = depth + 1 === parts.length;
-    if (isEnd || (typeof element === "object" && element !== null)) {
-      walk(element, parts, depth + 1, found);
-    }
+    const isEnd = depth + 1 === on.path.parts.length;
+    if (isEnd || (typeof element === "object" && element !== null)) walk(element, depth + 1, on);
   }
   for (const one of array) {
     if (typeof one !== "object" || one === null || Array.isArray(one)) continue;
     // An object without a member of the name "0" is no reason to find something missing.
-    if (!isIndex || Object.hasOwn(one, part)) walk(one, parts, depth, found);
+    if (!isIndex || Object.hasOwn(one, part)) walk(one, depth, on);
   }
+}
+
+function isFirst(been: Map<DocValue[], Set<number>>, array: DocValue[], depth: number): boolean {
+  const depths = been.get(array) ?? new Set();
+  if (depths.has(depth)) return false;
+  been.set(array, depths.add(depth));
+  return true;
 }
 
 /**

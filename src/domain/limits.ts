@@ -320,6 +320,8 @@ export const docScanRowsMax = 64;
 export const docScanIdsMax = 2_000;
 /** How long documents are compared before the event loop gets a turn. */
 export const docSliceMs = 4;
+/** A document of more characters, times the conditions of its query, is compared condition by condition. */
+export const docAtOnceChars = 256 * 1024;
 /** So many documents are rather sorted in memory than read in the order of another index. */
 export const docSortedRowsPreferred = 1_000;
 /** How often a find begins again because an index that it used was dropped. */
@@ -370,6 +372,8 @@ export const dataBatchRows = 100;
 export const dataBatchBytes = 1024 * 1024;
 /** A line of an import: the largest record, each character of its value escaped (six for one). */
 export const importLineBytesMax = 2 * 1024 * 1024;
+/** Lines, empty ones included, that are read between two turns of the event loop. */
+export const importLinesPerTurn = 4_096;
 export const importBytesMax = 1024 * 1024 * 1024;
 /** Rows that an export reads at a time: as few as hold no more memory than a list does. */
 export const exportScanRows = kvListScanRowsMax;
@@ -380,6 +384,8 @@ export const dataTransfersMax = 4;
 export const triggersPerAppMax = 200;
 /** Triggers on data that are held in memory, of all apps together; with more of them every write looks. */
 export const liveTriggersMax = 2_000;
+/** What one transaction may have its triggers told: 200 of them would make 100 MB of one large value. */
+export const emittedBytesMax = 64 * 1024 * 1024;
 /** Deliveries of a deleted trigger that one transaction drops. */
 export const deliveriesDroppedMax = 200;
 export const retryAttemptsMax = 100;
@@ -406,8 +412,15 @@ export const leaseMs = 30_000;
 export const leaseRenewMs = 10_000;
 /** Holders that ended without a word cost no attempt, but for the last of so many. */
 export const deliveryCrashesMax = 3;
-/** Deliveries of one app that one claim takes. */
-export const claimPerAppMax = 8;
+/** Deliveries of one app that one claim takes: with 8, a drain takes a tenth more of the CPU. */
+export const claimPerAppMax = 16;
+/** Deliveries that are read ahead of free slots, and for how long that is worth anything. */
+export const lookaheadMax = 24;
+export const lookaheadMsMax = 20;
+/** Turns of the event loop that settlements wait for others while sandboxes have enough to do. */
+export const gatherTurnsMax = 16;
+/** While handlers run, settlements are synced to the disk once in so long. */
+export const settleSyncMs = 5;
 /** What nobody is to blame for (no slot, no sandbox, no database) is tried again after so long. */
 export const deliveryBusyWaitMs = 500;
 /** Waits between two tries of a dispatcher whose database is away: doubling from the first to the second. */
@@ -431,6 +444,10 @@ export const deadLetterChunkRows = 100;
 export const cronQueuedMax = 100;
 /** Body of a request that is run later. */
 export const asyncBodyBytesMax = 1024 * 1024;
+/** The same as it waits: JSON in JSON, in which a control character takes 7 bytes. */
+export const asyncPayloadBytesMax = 2 * asyncBodyBytesMax;
+/** So much of what an app may keep is open to requests that are run later: strangers do not fill the rest. */
+export const asyncDataShare = 0.9;
 /** Requests of one app that wait to be run later, and what a caller is told to wait when there are so many. */
 export const asyncPendingMax = 10_000;
 export const asyncRetryAfterS = 5;
@@ -545,6 +562,8 @@ export const txMsMax = 10_000;
 export const writerQueueMax = 10_000;
 /** How long queued transactions may run before the event loop gets a turn. */
 export const writerSliceMs = 2;
+/** The same for the statements of one transaction. */
+export const txSliceMs = 4;
 /** Prepared statements kept by one connection. */
 export const statementCacheMax = 256;
 export const scanQueueMax = 256;
@@ -557,6 +576,9 @@ export const scanBatchCharsMax = 256 * 1024;
 export const scanIdleMs = 10_000;
 /** Pages in the write-ahead log after which the scan thread checkpoints it. */
 export const walPagesMax = 1_000;
+/** Rows, of which each may be large or none is, that one step of deleting an app or a script takes. */
+export const removedLargeRows = 50;
+export const removedSmallRows = 500;
 /** A checkpoint repeats until this many pages are left, before it holds the writers for the rest. */
 export const walPagesRestMax = 200;
 export const walPassesMax = 3;

@@ -19,8 +19,10 @@ import { type Delivery, RETRY_DEFAULT } from "../domain/events.ts";
 import {
   asyncAppsMax,
   asyncCountStep,
+  asyncDataShare,
   asyncFullMs,
   asyncKeptMax,
+  asyncPayloadBytesMax,
   asyncPendingMax,
   asyncRetryAfterS,
   asyncTrimRows,
@@ -68,7 +70,7 @@ export class AsyncRuns {
 
   /**
    * Resolves when the request is sure to be run. Throws PicError `not_found` for a script that is gone or
-   * a module, `overloaded` when too much of the app waits, `unavailable`.
+   * a module, `body_too_large`, `overloaded` when too much of the app waits or is kept, `unavailable`.
    */
   async accept(script_id: string, request: DeferredRequest): Promise<Accepted> {
     const { catalog, usage } = this.options;
@@ -76,7 +78,8 @@ export class AsyncRuns {
     const { app_id } = script;
     const payload = JSON.stringify(request);
     const delta = { rows: 1, bytes: Buffer.byteLength(payload) };
-    const admission = usage.admit(app_id, delta);
+    if (delta.bytes > asyncPayloadBytesMax) throw tooLarge();
+    const admission = usage.admit(app_id, delta, asyncDataShare);
     if (admission !== null) await admission.catch(refuseFull);
     const room = await this.#enter(app_id);
     try {
@@ -186,6 +189,11 @@ function deliveryOf(
     retry: RETRY_DEFAULT,
     dead_letter_id: null,
   };
+}
+
+function tooLarge(): PicError {
+  const message = `As it is kept, the request is longer than ${asyncPayloadBytesMax} bytes`;
+  return new PicError("body_too_large", message);
 }
 
 function overloaded(): PicError {

@@ -1,8 +1,8 @@
 /**
- * One attempt to run the handler of a delivery: as a request is run (invoke.ts), with the same
- * guarantees, and a report instead of an answer.
+ * One attempt to run the handler of a delivery: as a request is run (invoke.ts), with a report instead
+ * of an answer. What the handler wrote is durable no later than the settlement that follows the report.
  *
- *   gate → script (cache) → ctx → sandbox → durable → report, record → sink
+ *   gate → script (cache) → ctx → sandbox → report, record → sink
  *
  * An attempt counts unless nobody is to blame for it: there was no slot, the server is stopping or the
  * database is away, or the sandbox was lost before guest code was entered. What counts includes what no

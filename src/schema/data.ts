@@ -38,6 +38,14 @@ export const importQuery = type({
   "dry_run?": "'true' | 'false'",
   "emit?": "'true' | 'false'",
 });
+/** The same in a program's words. Absent: "fail", false. */
+export interface ImportSettings {
+  collection?: string;
+  mode?: "merge" | "skip" | "fail";
+  dry_run?: boolean;
+  emit?: boolean;
+}
+
 export const importCounts = type({ imported: natural, updated: natural, skipped: natural });
 export type WireImportCounts = typeof importCounts.infer;
 

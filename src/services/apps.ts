@@ -14,6 +14,7 @@ import {
 } from "../storage/apps.ts";
 import { lockImports } from "../storage/imports.ts";
 import type { Database, Reader } from "../storage/port.ts";
+import { removeDataOfApp } from "../storage/removal.ts";
 import { sql } from "../storage/sql.ts";
 import { countTriggersOfApp, lockTriggers, triggersChannel } from "../storage/triggers.ts";
 import type { LiveRoutes } from "./live-routes.ts";
@@ -99,6 +100,7 @@ export class Apps {
       throw new PicError("conflict", "The app default cannot be deleted");
     }
     const data = options.force ? null : await this.#countData(app.id);
+    if (data === null) await removeDataOfApp(db, app.id);
     await live.write(async (tx) => {
       // No trigger and no script is made between the count and the end.
       await lockTriggers(tx, app.id);

@@ -11,7 +11,7 @@ import { docsCollection, docsDocument, docsId } from "../bindings/docs-arguments
 import { kvCollection, kvKey, kvValueJson, member } from "../bindings/kv-arguments.ts";
 import type { DataRecord, DataSource } from "../domain/data.ts";
 import { invalidField, PicError } from "../domain/errors.ts";
-import { importLineBytesMax, ttlSecondsMax } from "../domain/limits.ts";
+import { importLineBytesMax, importLinesPerTurn, ttlSecondsMax } from "../domain/limits.ts";
 
 /** One record to be written, checked. */
 export interface RecordLine {
@@ -111,7 +111,7 @@ function expiryOf(value: unknown, now: number): number | null {
 
 /**
  * The lines of a body that arrives in pieces, with the numbers they have in it; holds one line and one
- * piece. Throws PicError `invalid` with the line for one that is too long or no UTF-8.
+ * piece. Empty lines, too, leave the event loop its turns: 50 MB of them took it 4 s. Throws PicError `invalid` with the line for one that is too long or no UTF-8.
  */
 export async function* readLines(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Line> {
   const decoder = new TextDecoder("utf-8", { fatal: true });
@@ -144,11 +144,16 @@ export async function* readLines(chunks: AsyncIterable<Uint8Array>): AsyncGenera
       start = end + 1;
       if (line.text !== "") yield line;
       number += 1;
+      if (number % importLinesPerTurn === 0) await turn();
     }
   }
   if (restBytes === 0) return;
   const line = lineOf(Buffer.concat(rest));
   if (line.text !== "") yield line;
+}
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 function tooLong(number: number): PicError {

@@ -214,7 +214,9 @@ export class Scripts {
    */
   async delete(id: string): Promise<void> {
     const { db, live } = this.options;
-    await this.#existing(db, id);
+    const existing = await this.#existing(db, id);
+    await refuseImported(db, existing, "deleted");
+    await removeEventsOfScript(db, existing);
     await live.write(async (tx) => {
       const script = await this.#existing(tx, id);
       await lockTriggers(tx, script.app_id);

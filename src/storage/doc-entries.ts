@@ -92,7 +92,10 @@ export async function listDocsById(
   const rows = padded(ids).map((id) => sql<never>`(${id})`);
   const list = rows.reduce((all, row) => sql<never>`${all}, ${row}`);
   const found = await db.scan(
-    sql<{ id: string; value: string | null }>`select e.doc_id as id, ${documentOf(app_id, collection)}
+    sql<{
+      id: string;
+      value: string | null;
+    }>`select e.doc_id as id, ${documentOf(app_id, collection)}
       from (select distinct column1 as doc_id from (values ${list}) as listed) as e`,
     seen,
   );

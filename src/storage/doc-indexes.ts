@@ -89,11 +89,15 @@ export async function beginDocIndexDrop(
   return changes > 0;
 }
 
-/**
- * One step of building or dropping; takes the lock. Resolves true when nothing is left to do, or when the index is
- * gone.
- */
-export async function stepDocIndex(tx: Tx, place: DocIndexPlace): Promise<boolean> {
+export interface DocIndexStep {
+  /** Nothing is left to do, or the index is gone. */
+  isDone: boolean;
+  /** What its entries fill more than before; what dropping gives back is not counted. */
+  bytes: number;
+}
+
+/** One step of building or dropping; takes the lock. */
+export async function stepDocIndex(tx: Tx, place: DocIndexPlace): Promise<DocIndexStep> {
   const { app_id, collection, field } = place;
   await lockDocs(tx, app_id, collection, "exclusive");
   const index = await tx.get(
@@ -101,27 +105,30 @@ export async function stepDocIndex(tx: Tx, place: DocIndexPlace): Promise<boolea
       from doc_indexes
       where app_id = ${app_id} and collection = ${collection} and field = ${field}`,
   );
-  if (index === null || index.state === "ready") return true;
-  return index.state === "building" ? build(tx, index) : drop(tx, index);
+  if (index === null || index.state === "ready") return { isDone: true, bytes: 0 };
+  return index.state === "building"
+    ? build(tx, index)
+    : { isDone: await drop(tx, index), bytes: 0 };
 }
 
-async function build(tx: Tx, index: DocIndex): Promise<boolean> {
+async function build(tx: Tx, index: DocIndex): Promise<DocIndexStep> {
   const { app_id, collection, field } = index;
   const rows = await tx.all(
     sql<{ id: string; value: string }>`select id, value from docs
       where app_id = ${app_id} and collection = ${collection} and id > ${index.built_to}
       order by id limit ${docIndexBuildRows}`,
   );
+  let bytes = 0;
   for (const { id, value } of rows) {
     const after = JSON.parse(value) as DocObject;
-    await writeEntries(tx, index, { id, before: null, after });
+    bytes += await writeEntries(tx, index, { id, before: null, after });
   }
   const isDone = rows.length < docIndexBuildRows;
   const state = isDone ? "ready" : "building";
   await tx.run(sql`update doc_indexes
     set state = ${state}, built_to = ${rows.at(-1)?.id ?? index.built_to}
     where app_id = ${app_id} and collection = ${collection} and field = ${field}`);
-  return isDone;
+  return { isDone, bytes };
 }
 
 async function drop(tx: Tx, { app_id, collection, field }: DocIndex): Promise<boolean> {
@@ -153,8 +160,11 @@ export interface DocChange {
   after: DocObject | null;
 }
 
-/** Makes an index say of a document what it is now. Only entries that differ are written. */
-export async function writeEntries(tx: Tx, index: DocIndex, change: DocChange): Promise<void> {
+/**
+ * Makes an index say of a document what it is now. Only entries that differ are written. Resolves to how
+ * many bytes it fills more than before.
+ */
+export async function writeEntries(tx: Tx, index: DocIndex, change: DocChange): Promise<number> {
   const path = parsePath(index.field);
   if (path === null) throw new Error("the path of an index is too long");
   const { id, before, after } = change;
@@ -162,13 +172,25 @@ export async function writeEntries(tx: Tx, index: DocIndex, change: DocChange): 
   const keys = after === null ? [] : keysOf(after, path);
   // Sent one behind the other, not awaited one by one: a round trip each would be one too many.
   const steps: Promise<unknown>[] = [];
+  const names = [index.collection, index.field, id].reduce((sum, name) => sum + bytesOf(name), 0);
+  let bytes = 0;
   for (const key of keys) {
-    if (!old.delete(nameOf(key))) steps.push(insertEntry(tx, index, key, id));
+    if (old.delete(nameOf(key))) continue;
+    steps.push(insertEntry(tx, index, key, id));
+    bytes += names + bytesOf(key.text);
   }
-  for (const key of old.values()) steps.push(deleteEntry(tx, index, key, id));
+  for (const key of old.values()) {
+    steps.push(deleteEntry(tx, index, key, id));
+    bytes -= names + bytesOf(key.text);
+  }
   const multikey = keys.length <= 1 ? 0 : keys.at(-1)?.type === manyType ? 2 : 1;
   if (multikey > index.multikey) steps.push(raiseMultikey(tx, index, multikey));
   await Promise.all(steps);
+  return bytes;
+}
+
+function bytesOf(text: string): number {
+  return Buffer.byteLength(text);
 }
 
 /** While an index is built, the entry may be there already. */

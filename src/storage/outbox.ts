@@ -2,14 +2,15 @@
  * The outbox: deliveries that are not settled. What a write, a tick or a request causes is inserted in
  * its own transaction; a holder claims (engines differ, see OutboxEngine), runs the handler, and settles.
  *
- * Invariants: a settling statement names the fence of its claim, and does nothing once somebody else has
- * claimed the row; a row is leased while `lease_owner` is set, and `due_at` is when that ends.
+ * Invariant: a settling statement names the fence of its claim, and does nothing once the delivery was
+ * given back or somebody else has claimed it, as both raise the fence.
  */
 
 import type { Delivery, DeliveryKey, RetryPolicy } from "../domain/events.ts";
 import { deliveriesDroppedMax, deliveryCrashesMax } from "../domain/limits.ts";
 import type { DataOperation } from "../domain/triggers.ts";
 import type { Database, OutboxEngine, Reader, Seen, Tx } from "./port.ts";
+import { getSetting, setSetting } from "./settings.ts";
 import { sql } from "./sql.ts";
 
 /** The channel on which new deliveries are announced, with their app's id. */
@@ -36,15 +37,15 @@ export interface EmittedChange {
   payload: string;
 }
 
-/** A delivery for each trigger that wants the change. Resolves to how many there are. */
-export async function emitChange(tx: Tx, change: EmittedChange): Promise<number> {
+/** A delivery for each trigger that wants the change, but no more than `max`. Resolves to how many there are. */
+export async function emitChange(tx: Tx, change: EmittedChange, max: number): Promise<number> {
   const { changes } = await tx.run(sql`insert into outbox (event_id, trigger_id, app_id, script_id,
       source, type, depth, root_execution_id, created_at, due_at, attempt, attempt_base, crashes,
       lease_owner, fence, retry, dead_letter_id, payload)
     select ${change.event_id}, id, app_id, script_id, ${change.source}, ${change.type},
       ${change.depth}, ${change.root_execution_id}, ${change.now}, 0, 0, 0, 0, null, 0, retry, null,
       ${change.payload}
-    from triggers where ${wants(change)}`);
+    from triggers where ${wants(change)} limit ${max}`);
   return changes;
 }
 
@@ -56,10 +57,12 @@ export async function emitChangeTo(
   tx: Tx,
   change: EmittedChange,
   trigger_ids: readonly string[],
+  max: number,
 ): Promise<number> {
   const { app_id, source, type } = change;
   let deliveries = 0;
   for (const id of trigger_ids) {
+    if (deliveries >= max) break;
     const { changes } = await tx.run(sql`insert into outbox (event_id, trigger_id, app_id,
         script_id, source, type, depth, root_execution_id, created_at, due_at, attempt,
         attempt_base, crashes, lease_owner, fence, retry, dead_letter_id, payload)
@@ -102,15 +105,44 @@ export async function insertDelivery(tx: Tx, delivery: Delivery): Promise<void> 
       ${delivery.payload}, 0, null)`);
 }
 
-/** Claimed now, oldest first. */
+/** Claimed now, oldest first. `held` are those of the app that the caller has claimed already. */
 export async function claimDeliveries(
   tx: Tx,
   engine: OutboxEngine,
   claim: { app_id: string; owner: string; now: number; limit: number },
+  held: readonly DeliveryKey[] = [],
 ): Promise<Delivery[]> {
-  const rows = (await tx.all(engine.claim(claim))) as unknown as OutboxRow[];
-  return rows.map(toDelivery).sort(byAge);
+  const asked = { ...claim, held: held.length };
+  const rows = (await tx.all(engine.claim(asked))) as unknown as OutboxRow[];
+  if (!engine.claimsInMemory) return rows.map(toDelivery).sort(byAge);
+  const isHeld = ({ event_id, trigger_id }: OutboxRow): boolean =>
+    held.some((one) => one.event_id === event_id && one.trigger_id === trigger_id);
+  return rows
+    .filter((row) => !isHeld(row))
+    .slice(0, claim.limit)
+    .map(toDelivery)
+    .sort(byAge);
 }
+
+/**
+ * Where claims are in memory: notes what is held from this transaction on, so that a server that ends
+ * without a word leaves behind what it was doing. One small row, whatever the number of deliveries.
+ */
+export async function noteHeld(tx: Tx, held: readonly DeliveryKey[]): Promise<void> {
+  const keys = held.map(({ event_id, trigger_id }) => [event_id, trigger_id]);
+  await setSetting(tx, heldSetting, JSON.stringify(keys));
+}
+
+/** At the start: what an earlier process held counts as a crash, and it holds nothing any more. */
+export async function recoverHeld(tx: Tx): Promise<void> {
+  const keys = JSON.parse((await getSetting(tx, heldSetting)) ?? "[]") as [string, string][];
+  for (const [event_id, trigger_id] of keys) {
+    await tx.run(sql`update outbox set crashes = crashes + 1, fence = fence + 1
+      where event_id = ${event_id} and trigger_id = ${trigger_id}`);
+  }
+  if (keys.length > 0) await noteHeld(tx, []);
+}
+const heldSetting = "outbox_held";
 
 /**
  * False when the lease was lost; else nobody claims the delivery before the transaction ends. The first
@@ -131,8 +163,7 @@ export async function renewLease(
   { event_id, trigger_id, fence, now, lease_ms }: Held & { lease_ms: number },
 ): Promise<boolean> {
   const { changes } = await tx.run(sql`update outbox set due_at = ${engine.dueIn(lease_ms, now)}
-    where event_id = ${event_id} and trigger_id = ${trigger_id} and fence = ${fence}
-      and lease_owner is not null`);
+    where event_id = ${event_id} and trigger_id = ${trigger_id} and fence = ${fence}`);
   return changes > 0;
 }
 
@@ -142,7 +173,7 @@ export async function deleteDelivery(
   { event_id, trigger_id, fence }: DeliveryKey & { fence: number },
 ): Promise<boolean> {
   const { changes } = await tx.run(sql`delete from outbox where event_id = ${event_id}
-    and trigger_id = ${trigger_id} and fence = ${fence} and lease_owner is not null`);
+    and trigger_id = ${trigger_id} and fence = ${fence}`);
   return changes > 0;
 }
 
@@ -157,11 +188,10 @@ export async function returnDelivery(
 ): Promise<boolean> {
   const due = held.wait_ms === 0 ? sql<never>`0` : engine.dueIn(held.wait_ms, held.now);
   const { changes } = await tx.run(sql`update outbox
-    set attempt = ${held.attempt}, due_at = ${due}, lease_owner = null,
+    set attempt = ${held.attempt}, due_at = ${due}, lease_owner = null, fence = fence + 1,
       crashes = case when crashes < ${deliveryCrashesMax} then crashes
         else ${deliveryCrashesMax - 1} end
-    where event_id = ${held.event_id} and trigger_id = ${held.trigger_id} and fence = ${held.fence}
-      and lease_owner is not null`);
+    where event_id = ${held.event_id} and trigger_id = ${held.trigger_id} and fence = ${held.fence}`);
   return changes > 0;
 }
 

@@ -96,24 +96,26 @@ export interface Database {
 export interface OutboxEngine {
   /** How often a lease has to be renewed; null when leases end with the process. */
   readonly leaseRenewMs: number | null;
+  /** Claims write nothing: only this process knows what it holds, and it has to leave that out. */
+  readonly claimsInMemory: boolean;
   /**
    * Claims at most `limit` due deliveries of an app, oldest first, and returns their rows (in any order):
    * all columns of OutboxRow (outbox.ts). One that another holder has left behind counts as a crash.
+   * Where claims are in memory: so many more as are `held`, which may be among them.
    */
   claim(claim: {
     app_id: string;
     owner: string;
     now: number;
     limit: number;
+    held: number;
   }): Statement<Record<string, unknown>>;
   /** The row of a claim that is still held, which nobody claims before the transaction ends. */
   holdLease(held: { event_id: string; trigger_id: string; fence: number }): Statement;
   /** An expression: the value of due_at after a wait of so many ms. */
   dueIn(ms: number, now: number): Statement<never>;
-  /** Of one app: how long until something can be claimed, 0 for now; `ms` is null when there is nothing. */
+  /** Of one app: how long until something more can be claimed; `ms` is null when there is nothing. */
   msUntilDue(app_id: string, now: number): Statement<{ ms: number | null }>;
-  /** Run at the start: leases of holders that are certainly gone. Null: nobody can know. */
-  readonly voidLeases: Statement | null;
   /**
    * Run at the start: puts an end to waits that are longer than any policy asks for, as the clock that they
    * were told by was ahead of `now`. Null: the clock is the database's own.

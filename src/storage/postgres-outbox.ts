@@ -12,6 +12,7 @@ const now = sql<never>`(extract(epoch from clock_timestamp()) * 1000)::bigint`;
 
 export const postgresOutbox: OutboxEngine = {
   leaseRenewMs,
+  claimsInMemory: false,
   claim: ({ app_id, owner, limit }) => sql`update outbox
     set lease_owner = ${owner}, due_at = ${now} + ${leaseMs}, fence = fence + 1,
       crashes = crashes + case when lease_owner is null then 0 else 1 end
@@ -22,11 +23,9 @@ export const postgresOutbox: OutboxEngine = {
   // Locked: a claim skips it, and a claim that came first changes the fence before this reads it.
   holdLease: ({ event_id, trigger_id, fence }) => sql`select fence from outbox
     where event_id = ${event_id} and trigger_id = ${trigger_id} and fence = ${fence}
-      and lease_owner is not null
     for update`,
   dueIn: (ms) => sql<never>`${now} + ${ms}`,
   msUntilDue: (app_id) => sql<{ ms: number | null }>`select greatest(0, due_at - ${now}) as ms
     from outbox where app_id = ${app_id} order by due_at limit 1`,
-  voidLeases: null,
   clampWaits: () => null,
 };

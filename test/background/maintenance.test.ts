@@ -4,6 +4,7 @@ import { type Logger, silentLogger } from "../../src/base/log.ts";
 import {
   deadLetterRetentionDays,
   maintenanceChunkRows,
+  maintenanceChunksMax,
   maintenanceEveryMs,
   maintenanceFirstMs,
   maintenanceIdleEveryMs,
@@ -152,6 +153,30 @@ describe("a run", () => {
     expect(await bundle.count(bundle.db, "sessions")).toBe(1);
   });
 
+  test("deletes entries whose time has come, in chunks, and asks for nothing when there are none", async () => {
+    await using bundle = await setup();
+    const { db, time, world } = bundle;
+    const add = (expires_at: number | null, prefix: string, count: number): Promise<unknown> =>
+      db.tx((tx) =>
+        tx.run(sql`with recursive n (i) as (select 1 union all select i + 1 from n where i < ${count})
+          insert into kv (app_id, collection, key, version, updated_at, value, expires_at)
+          select 'app-1', 'c', ${prefix} || i, 1, 1, '1', ${expires_at} from n`),
+      );
+    const keys = async (): Promise<number> =>
+      (await db.get(sql<{ n: number }>`select count(*) as n from kv`))?.n ?? -1;
+    await add(time.now() + 1, "later", 3);
+    await add(null, "never", 3);
+    const { transactions } = world;
+    expect((await bundle.maintenance.runOnce()).entries_expired).toBe(0);
+    const idle = world.transactions - transactions;
+    await add(time.now(), "over", maintenanceChunkRows + 10);
+    const before = world.transactions;
+    const report = await bundle.maintenance.runOnce();
+    expect(report.entries_expired).toBe(maintenanceChunkRows + 10);
+    expect(world.transactions - before).toBe(idle + 2);
+    expect(await keys()).toBe(6);
+  });
+
   test("deletes asynchronous executions that nobody asks after any more, in chunks", async () => {
     await using bundle = await setup();
     const { db, time } = bundle;
@@ -260,6 +285,25 @@ describe("the loop", () => {
     expect(bundle.world.transactions).toBeGreaterThan(before);
     expect(await getSetting(bundle.db, "last_time")).toBe(String(bundle.time.now()));
   });
+
+  test("more expired entries than one run deletes have the next one come soon", async () => {
+    await using bundle = await setup();
+    const { db, time } = bundle;
+    const most = maintenanceChunksMax * maintenanceChunkRows;
+    await db.tx((tx) =>
+      tx.run(sql`with recursive n (i) as (select 1 union all select i + 1 from n
+          where i < ${most + 1})
+        insert into kv (app_id, collection, key, version, updated_at, value, expires_at)
+        select 'app-1', 'c', 'k' || i, 1, 1, '1', 1 from n`),
+    );
+    bundle.maintenance.start();
+    time.advance(maintenanceFirstMs);
+    await until(() => time.timers === 1);
+    expect(time.nextIn).toBe(maintenanceSoonMs);
+    await tick(bundle);
+    expect(await db.get(sql`select 1 as one from kv limit 1`)).toBeNull();
+    expect(time.nextIn).toBe(maintenanceEveryMs);
+  }, 60_000);
 
   test("a failed run is logged, and the next one comes all the same", async () => {
     await using bundle = await setup();

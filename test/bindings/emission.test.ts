@@ -6,6 +6,7 @@ import type { BindingContext, DeliveryContext } from "../../src/domain/bindings.
 import { eventDepthMax } from "../../src/domain/limits.ts";
 import { outboxChannel } from "../../src/storage/outbox.ts";
 import type { Database } from "../../src/storage/port.ts";
+import { until } from "../execution/fakes.ts";
 import { composeForTest, context, emitted, seedTrigger } from "./composed.ts";
 import { ENGINES, opener } from "./engines.ts";
 
@@ -148,12 +149,4 @@ function inHandler(depth: number): BindingContext {
 
 async function countOf(db: Database): Promise<number> {
   return (await emitted(db)).length;
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + 10_000;
-  while (!condition()) {
-    if (performance.now() > deadline) throw new Error("it did not happen within 10 s");
-    await new Promise((resolve) => setImmediate(resolve));
-  }
 }

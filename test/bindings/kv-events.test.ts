@@ -4,6 +4,7 @@ import { PicError } from "../../src/domain/errors.ts";
 import type { Database } from "../../src/storage/port.ts";
 import { sql } from "../../src/storage/sql.ts";
 import { triggersChannel } from "../../src/storage/triggers.ts";
+import { until } from "../execution/fakes.ts";
 import {
   callOf,
   composeForTest,
@@ -207,12 +208,4 @@ function codeOf(work: Promise<unknown>): Promise<unknown> {
     if (error instanceof PicError) return error.code;
     throw error;
   });
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + 10_000;
-  while (!condition()) {
-    if (performance.now() > deadline) throw new Error("it did not happen within 10 s");
-    await new Promise((resolve) => setImmediate(resolve));
-  }
 }

@@ -7,10 +7,14 @@ import {
   kvListBytesMax,
   kvListsPerAppMax,
   kvListsWaitingMax,
+  kvManyBytesMax,
+  kvManyKeysMax,
   kvValueBytesMax,
+  ttlSecondsMax,
 } from "../../src/domain/limits.ts";
+import { until } from "../execution/fakes.ts";
 import { openFolder } from "../execution/folder.ts";
-import { callOf, composeForTest, context } from "./composed.ts";
+import { callOf, composeForTest, context, emitted, seedTrigger } from "./composed.ts";
 
 type Args = Record<string, unknown>;
 
@@ -180,7 +184,7 @@ describe("names", () => {
       inherited,
       { __proto__: null },
     ]) {
-      for (const name of [...methods, "list"]) {
+      for (const name of [...methods, "getMany", "list"]) {
         expect(await codeOf(bundle.call(name, args))).toBe("kv_invalid_key");
       }
     }
@@ -204,29 +208,226 @@ describe("names", () => {
 });
 
 describe("isolation", () => {
-  test("no key and no argument reaches another app's data", async () => {
-    await using bundle = await setup();
-    const [one, two] = [bundle.context(1), bundle.context(2)];
-    for (const collection of ["c", "app-1", "__proto__", "C"]) {
-      for (const key of KEYS) {
-        const args = { collection, key, app_id: "app-1", app: "app-1", cx: one, seen: one.seen };
-        await bundle.call("set", { ...args, value: `one ${key}` }, one);
-        expect(await bundle.call("get", args, two)).toBeNull();
-        expect(await bundle.call("delete", args, two)).toBe(false);
-        await bundle.call("set", { ...args, value: `two ${key}` }, two);
-        expect(await bundle.call("get", args, one)).toBe(`one ${key}`);
-        expect(await bundle.call("delete", args, two)).toBe(true);
-        expect(await bundle.call("has", args, one)).toBe(true);
+  test.each(["without triggers", "with triggers"])(
+    "no method, key or argument reaches another app's data (%s)",
+    async (name) => {
+      await using bundle = await setup();
+      if (name === "with triggers") {
+        for (const app of [1, 2]) await seedTrigger(bundle.db, { id: `t${app}`, app });
+        await until(() => bundle.live.idsFor("app-2", "kv", "c")?.length === 1);
       }
-    }
-    expect(((await bundle.call("list", { collection: "c" }, two)) as Listed).items).toEqual([]);
-  });
+      const [one, two] = [bundle.context(1), bundle.context(2)];
+      const names = ["c", "app-1", "app-2/c", "__proto__", "C", "../app-1", "c'--", "é".repeat(64)];
+      for (const collection of names) {
+        for (const key of KEYS) {
+          const forged = { app_id: "app-1", app: "app-1", cx: one, seen: one.seen };
+          const args = { collection, key, keys: [key], ...forged };
+          await bundle.call("set", { ...args, value: 1, ttl: 1_000 }, one);
+          expect(await bundle.call("get", args, two)).toBeNull();
+          expect(await bundle.call("getEntry", args, two)).toBeNull();
+          expect(await bundle.call("getMany", args, two)).toEqual([null]);
+          expect(await bundle.call("has", args, two)).toBe(false);
+          expect(await bundle.call("delete", args, two)).toBe(false);
+          const update = { ...args, value: 2, ifVersion: 1 };
+          expect(await codeOf(bundle.call("set", update, two))).toBe("kv_version_conflict");
+          expect(await bundle.call("increment", { ...args, by: 10 }, two)).toBe(10);
+          expect(await bundle.call("increment", args, one)).toBe(2);
+          expect(await bundle.call("set", { ...update, ifVersion: 1 }, two)).toBe(2);
+          expect(await bundle.call("getMany", args, one)).toEqual([2]);
+          expect(await bundle.call("delete", { ...args, ifVersion: 2 }, two)).toBe(true);
+          expect(await bundle.call("get", args, one)).toBe(2);
+        }
+        const listed = (await bundle.call("list", { collection }, two)) as Listed;
+        expect(listed.items).toEqual([]);
+      }
+      const wrong = (await emitted(bundle.db)).filter(
+        ({ app_id, script_id, trigger_id }) =>
+          `${app_id} ${script_id} ${trigger_id}` !==
+          (app_id === "app-1" ? "app-1 script-1 t1" : "app-2 script-2 t2"),
+      );
+      expect(wrong).toEqual([]);
+    },
+  );
 
   test("each key is its own, in each collection", async () => {
     await using bundle = await setup();
     for (const [index, key] of KEYS.entries()) await bundle.at("set", key, { value: index });
     for (const [index, key] of KEYS.entries()) expect(await bundle.at("get", key)).toBe(index);
     expect(await bundle.call("get", { collection: "c2", key: "a" })).toBeNull();
+  });
+});
+
+describe("versions", () => {
+  test("set resolves to the version, and writes only in the place of the one asked for", async () => {
+    await using bundle = await setup();
+    expect(await codeOf(bundle.at("set", "k", { value: 1, ifVersion: 1 }))).toBe(
+      "kv_version_conflict",
+    );
+    expect(await bundle.at("set", "k", { value: 1, ifVersion: 0 })).toBe(1);
+    expect(await bundle.at("set", "k", { value: 2, ifVersion: 1 })).toBe(2);
+    for (const ifVersion of [0, 1, 3, Number.MAX_SAFE_INTEGER]) {
+      expect(await codeOf(bundle.at("set", "k", { value: 3, ifVersion }))).toBe(
+        "kv_version_conflict",
+      );
+      expect(await codeOf(bundle.at("delete", "k", { ifVersion }))).toBe("kv_version_conflict");
+    }
+    expect(await bundle.at("getEntry", "k")).toEqual({ key: "k", value: 2, version: 2 });
+    expect(await bundle.at("set", "k", { value: 3, ifVersion: null })).toBe(3);
+    expect(await bundle.at("delete", "k", { ifVersion: 3 })).toBe(true);
+    expect(await bundle.at("delete", "k", { ifVersion: 0 })).toBe(false);
+    expect(await codeOf(bundle.at("delete", "k", { ifVersion: 3 }))).toBe("kv_version_conflict");
+  });
+
+  test("the error says which version there is", async () => {
+    await using bundle = await setup();
+    const message = (args: Args) => bundle.at("set", "k", args).catch((error) => error.message);
+    expect(await message({ value: 1, ifVersion: 4 })).toEndWith("there is no entry");
+    await bundle.at("set", "k", { value: 1 });
+    expect(await message({ value: 1, ifVersion: 4 })).toEndWith("it has version 1");
+  });
+
+  test("what is no version is refused", async () => {
+    await using bundle = await setup();
+    for (const ifVersion of [-1, 1.5, "1", true, {}, [], Number.NaN, 2 ** 53]) {
+      expect(await codeOf(bundle.at("set", "k", { value: 1, ifVersion }))).toBe("invalid");
+      expect(await codeOf(bundle.at("delete", "k", { ifVersion }))).toBe("invalid");
+    }
+    expect(await bundle.at("has", "k")).toBe(false);
+  });
+});
+
+describe("time to live", () => {
+  async function timed() {
+    const time = { now: 1_000_000 };
+    const bundle = await setup({ ...systemClock, now: () => time.now });
+    return {
+      ...bundle,
+      pass: (ms: number): void => {
+        time.now += ms;
+      },
+    };
+  }
+
+  test("an entry is there until its time and absent from then on, for every method", async () => {
+    await using bundle = await timed();
+    await bundle.at("set", "k", { value: 7 });
+    await bundle.at("set", "k", { value: 7, ttl: 1.5 });
+    const seen = async () => [
+      await bundle.at("get", "k"),
+      await bundle.at("getEntry", "k"),
+      await bundle.at("has", "k"),
+      await bundle.call("getMany", { collection: "c", keys: ["k"] }),
+      ((await bundle.call("list", { collection: "c" })) as Listed).items.length,
+    ];
+    bundle.pass(1_499);
+    expect(await seen()).toEqual([7, { key: "k", value: 7, version: 2 }, true, [7], 1]);
+    bundle.pass(1);
+    expect(await seen()).toEqual([null, null, false, [null], 0]);
+    expect(await codeOf(bundle.at("set", "k", { value: 1, ifVersion: 2 }))).toBe(
+      "kv_version_conflict",
+    );
+    expect(await bundle.at("delete", "k")).toBe(false);
+    expect(await bundle.at("delete", "k", { ifVersion: 0 })).toBe(false);
+    expect(await bundle.at("set", "k", { value: 8, ifVersion: 0 })).toBe(1);
+  });
+
+  test("a set without it keeps the value for good; one with it begins anew", async () => {
+    await using bundle = await timed();
+    await bundle.at("set", "a", { value: 1, ttl: 1 });
+    await bundle.at("set", "a", { value: 2 });
+    await bundle.at("set", "b", { value: 1, ttl: 1 });
+    bundle.pass(900);
+    await bundle.at("set", "b", { value: 2, ttl: 1 });
+    bundle.pass(900);
+    expect(await bundle.at("get", "b")).toBe(2);
+    bundle.pass(1e9);
+    expect(await bundle.at("get", "a")).toBe(2);
+    expect(await bundle.at("get", "b")).toBeNull();
+  });
+
+  test("a count keeps the time of its first; a new one takes its own", async () => {
+    await using bundle = await timed();
+    expect(await bundle.at("increment", "n", { ttl: 60 })).toBe(1);
+    bundle.pass(59_999);
+    expect(await bundle.at("increment", "n", { ttl: 60 })).toBe(2);
+    expect(await bundle.at("increment", "n")).toBe(3);
+    bundle.pass(1);
+    expect(await bundle.at("increment", "n")).toBe(1);
+    bundle.pass(1e9);
+    expect(await bundle.at("increment", "n", { ttl: 1 })).toBe(2);
+    bundle.pass(1e9);
+    expect(await bundle.at("get", "n")).toBe(2);
+  });
+
+  test("is seconds within its bounds, and nothing else", async () => {
+    await using bundle = await timed();
+    for (const ttl of [0, -1, 0.0009, ttlSecondsMax + 1, 1e300, "60", {}, [], true, Number.NaN]) {
+      for (const name of ["set", "increment"]) {
+        expect(await codeOf(bundle.at(name, "k", { value: 1, ttl }))).toBe("invalid");
+      }
+    }
+    expect(await bundle.at("has", "k")).toBe(false);
+    await bundle.at("set", "k", { value: 1, ttl: ttlSecondsMax });
+    await bundle.at("set", "short", { value: 1, ttl: 0.001 });
+    expect(await bundle.at("has", "short")).toBe(true);
+    bundle.pass(1);
+    expect(await bundle.at("has", "short")).toBe(false);
+    await bundle.at("set", "none", { value: 1, ttl: null });
+    bundle.pass((ttlSecondsMax - 1) * 1_000);
+    expect(await bundle.at("has", "k")).toBe(true);
+    expect(await bundle.at("has", "none")).toBe(true);
+  });
+});
+
+describe("getMany", () => {
+  const many = (bundle: Awaited<ReturnType<typeof setup>>, keys: unknown) =>
+    bundle.call("getMany", { collection: "c", keys });
+
+  test("answers values in the order of the keys, null for what is missing, twice what is asked twice", async () => {
+    await using bundle = await setup();
+    for (const [index, key] of KEYS.entries()) await bundle.at("set", key, { value: index });
+    await bundle.at("set", "stored null", { value: null });
+    expect(await many(bundle, KEYS)).toEqual(KEYS.map((_, index) => index));
+    expect(await many(bundle, ["b", "a", "stored null", "a", "😀"])).toEqual([
+      null,
+      0,
+      null,
+      0,
+      KEYS.indexOf("😀"),
+    ]);
+    expect(await many(bundle, [])).toEqual([]);
+    const most = Array.from({ length: kvManyKeysMax }, (_, index) => `none ${index}`);
+    expect(await many(bundle, most)).toEqual(most.map(() => null));
+  });
+
+  test("long values come along, up to a bound on all of them", async () => {
+    await using bundle = await setup();
+    const value = "x".repeat(kvValueBytesMax - 2);
+    const fit = Math.floor(kvManyBytesMax / kvValueBytesMax);
+    const keys = Array.from({ length: fit + 1 }, (_, index) => `k${index}`);
+    for (const key of keys) await bundle.at("set", key, { value });
+    await bundle.at("set", "short", { value: 1 });
+    const read = (await many(bundle, ["short", ...keys.slice(0, fit - 1)])) as unknown[];
+    expect(read[0]).toBe(1);
+    expect(new Set(read.slice(1))).toEqual(new Set([value]));
+    expect(await codeOf(many(bundle, keys))).toBe("kv_value_too_large");
+    const repeated = Array.from({ length: fit + 1 }, () => "k0");
+    expect(await codeOf(many(bundle, repeated))).toBe("kv_value_too_large");
+  });
+
+  test("refuses what are no keys, and too many", async () => {
+    await using bundle = await setup();
+    for (const keys of [undefined, null, "a", {}, { length: 1, 0: "a" }, 5]) {
+      expect(await codeOf(many(bundle, keys))).toBe("invalid");
+    }
+    for (const key of ["", "\0", "\ud800", 1, null, "x".repeat(kvKeyBytesMax + 1)]) {
+      expect(await codeOf(many(bundle, ["a", key]))).toBe("kv_invalid_key");
+    }
+    const tooMany = Array.from({ length: kvManyKeysMax + 1 }, () => "a");
+    expect(await codeOf(many(bundle, tooMany))).toBe("invalid");
+    expect(await codeOf(bundle.call("getMany", { collection: "", keys: ["a"] }))).toBe(
+      "kv_invalid_key",
+    );
   });
 });
 
@@ -370,9 +571,9 @@ describe("durability", () => {
     expect(afterSet).toBeGreaterThan(0);
     await bundle.call("increment", { collection: "c", key: "k" }, cx);
     expect(cx.seen.seq).toBeGreaterThan(afterSet);
-    for (const name of ["get", "getEntry", "has", "list"]) {
+    for (const name of ["get", "getEntry", "getMany", "has", "list"]) {
       const reader = bundle.context(1);
-      await bundle.call(name, { collection: "c", key: "k" }, reader);
+      await bundle.call(name, { collection: "c", key: "k", keys: ["k"] }, reader);
       expect(reader.seen.seq).toBe(cx.seen.seq);
     }
     await bundle.db.durable(cx.seen);

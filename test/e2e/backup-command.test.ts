@@ -77,11 +77,11 @@ describe("as a person types it", () => {
     const file = fresh("picloud.backup");
     const made = await picloud(["backup", file], large);
     expect(made.said).toMatch(
-      /^picloud: backed up 30,\d{3} rows of 8 tables, \d\.\d MB, schema \d+, to \S+\n$/,
+      /^picloud: backed up 30,\d{3} rows of \d+ tables, \d\.\d MB, schema \d+, to \S+\n$/,
     );
     const checked = await picloud(["restore", "--check", file], fresh("nowhere"));
     expect(checked.said).toMatch(
-      /^picloud: the backup is whole: 30,\d{3} rows of 8 tables, made by PiCloud \S+ \(schema \d+\) at \d{4}-\S+Z\n$/,
+      /^picloud: the backup is whole: 30,\d{3} rows of \d+ tables, made by PiCloud \S+ \(schema \d+\) at \d{4}-\S+Z\n$/,
     );
     expect(await picloud(["backup", file], large)).toEqual({
       code: failed,

@@ -1,6 +1,5 @@
 /** Modules as their author meets them: saved, imported, edited, broken, and never another app's. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { deployFolder } from "../../scripts/deploy.ts";
 import { newId } from "../../src/base/ids.ts";
 import type { PicClient, PicClientError } from "../../src/client.ts";
 import { startServer, type TestServer } from "./server.ts";
@@ -319,27 +318,6 @@ describe("a program", () => {
     const higher = await refusal(module(app, "higher", 'import "f0a"; export const n = 1;'));
     expect(higher.problem?.errors?.[0]?.message).toContain("higher -> f0a");
   }, 30_000);
-});
-
-test("the example with a module is deployed and adds up", async () => {
-  const folder = `${import.meta.dir}/../../docs/examples/cart`;
-  expect((await deployFolder(client, folder)).map(({ change }) => change)).toEqual([
-    "created",
-    "created",
-  ]);
-  const response = await fetch(`${server.url}/cart`, {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify([
-      { name: "pie", cents: 250, count: 2 },
-      { name: "tea", cents: 99 },
-    ]),
-  });
-  expect(await response.json()).toEqual({ cents: 599, total: "5.99 €" });
-  expect((await deployFolder(client, folder)).map(({ change }) => change)).toEqual([
-    "unchanged",
-    "unchanged",
-  ]);
 });
 
 describe("the edges", () => {

@@ -299,4 +299,21 @@ describe("when one is not there", () => {
     );
     await third[Symbol.asyncDispose]();
   }, 120_000);
+
+  test("a server that a newer PiCloud has left behind ends, and says why", async () => {
+    await using other = await newDatabase();
+    await using server = await start(other.url);
+    const postgres = await testPostgres();
+    const name = new URL(other.url).pathname.slice(1);
+    await postgres.run("insert into schema_migrations values (999, 'later', 'x', 1)", name);
+    await postgres.run(
+      `select pg_terminate_backend(pid) from pg_stat_activity where datname = '${name}'`,
+    );
+    const told = await until("it says why", silentMsMax, () => {
+      const found = server.log().find(({ level }) => level === "error");
+      return found === undefined ? null : JSON.stringify(found);
+    });
+    expect(told).toContain("A newer PiCloud has migrated the PostgreSQL database");
+    expect(await server.stop()).toBe(1);
+  }, 60_000);
 });

@@ -20,12 +20,37 @@ test("the declarations are the ones that were promised", async () => {
 test("the module exports these names, with functions of these arities", async () => {
   const shape =
     await inGuest(`const shape = (o) => Object.fromEntries(Object.keys(o).map((k) => [k, typeof o[k] === "function" ? o[k].length : typeof o[k]]));
-    return { module: Object.keys(picloud), log: shape(log), kv: shape(kv), collection: shape(kv.collection("c")), base64: shape(base64), hex: shape(hex) }`);
+    return { module: Object.keys(picloud), log: shape(log), kv: shape(kv), collection: shape(kv.collection("c")), docs: shape(picloud.docs), documents: shape(picloud.docs.collection("c")), base64: shape(base64), hex: shape(hex) }`);
   expect(shape).toEqual({
-    module: ["base64", "hex", "kv", "log", "tx"],
+    module: ["base64", "docs", "hex", "kv", "log", "tx"],
     log: { debug: 2, info: 2, warn: 2, error: 2 },
     kv: { collection: 1 },
-    collection: { get: 1, getEntry: 1, set: 2, delete: 1, has: 1, increment: 1, list: 0 },
+    collection: {
+      get: 1,
+      getEntry: 1,
+      getMany: 1,
+      set: 2,
+      delete: 1,
+      has: 1,
+      increment: 1,
+      list: 0,
+    },
+    docs: { collection: 1 },
+    documents: {
+      insert: 1,
+      get: 1,
+      getEntry: 1,
+      replace: 2,
+      patch: 2,
+      delete: 1,
+      find: 0,
+      findOne: 0,
+      count: 0,
+      createIndex: 1,
+      dropIndex: 1,
+      indexes: 0,
+      explain: 0,
+    },
     base64: { encode: 2, decode: 1 },
     hex: { encode: 1, decode: 1 },
   });

@@ -6,6 +6,7 @@ test("each method is one call with its arguments", async () => {
   const answers: Record<string, unknown> = {
     "kv.get": { deep: [1] },
     "kv.getEntry": { key: "k", value: 1, version: 2 },
+    "kv.getMany": [1, null],
     "kv.set": 7,
     "kv.delete": true,
     "kv.has": false,
@@ -21,7 +22,8 @@ test("each method is one call with its arguments", async () => {
   const done = await run(
     `import { kv } from "picloud"; ${handler(`const c = kv.collection("hits");
     return [await c.get("k"), await c.getEntry("k"), await c.set("k", { a: "\\0\\ud800" }), await c.delete("k"), await c.has("k"),
-      await c.increment("k"), await c.increment("k", 5), await c.list(), await c.list({ prefix: "a", limit: 2, cursor: "x" })]`)}`,
+      await c.getMany(["k", "l"]), await c.set("k", 1, { ttl: 60, ifVersion: 0 }), await c.delete("k", { ifVersion: 3 }),
+      await c.increment("k", 1, { ttl: 0.5 }), await c.increment("k"), await c.increment("k", 5), await c.list(), await c.list({ prefix: "a", limit: 2, cursor: "x" })]`)}`,
   );
   const collection = "hits";
   expect(seen).toEqual([
@@ -30,6 +32,10 @@ test("each method is one call with its arguments", async () => {
     ["kv.set", { collection, key: "k", value: { a: "\0\ud800" } }],
     ["kv.delete", { collection, key: "k" }],
     ["kv.has", { collection, key: "k" }],
+    ["kv.getMany", { collection, keys: ["k", "l"] }],
+    ["kv.set", { collection, key: "k", value: 1, ttl: 60, ifVersion: 0 }],
+    ["kv.delete", { collection, key: "k", ifVersion: 3 }],
+    ["kv.increment", { collection, key: "k", by: 1, ttl: 0.5 }],
     ["kv.increment", { collection, key: "k", by: 1 }],
     ["kv.increment", { collection, key: "k", by: 5 }],
     ["kv.list", { collection }],
@@ -38,9 +44,13 @@ test("each method is one call with its arguments", async () => {
   expect(done.value).toEqual([
     { deep: [1] },
     { key: "k", value: 1, version: 2 },
-    null,
+    { version: 7 },
     true,
     false,
+    [1, null],
+    { version: 7 },
+    true,
+    6,
     6,
     6,
     { items: [], nextCursor: null },

@@ -84,12 +84,21 @@ test("every table of the schema is in a backup, or among those that are left out
   expect(taken).toEqual([
     "accounts",
     "apps",
+    "async_executions",
+    "dead_letters",
+    "doc_index_entries",
+    "doc_indexes",
+    "docs",
+    "event_attempts",
     "kv",
+    "outbox",
     "routes",
     "script_imports",
     "script_versions",
     "scripts",
     "settings",
+    "triggers",
+    "tx_results",
   ]);
 });
 

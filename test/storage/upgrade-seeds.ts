@@ -79,4 +79,16 @@ export const upgradeSeeds: Readonly<Record<number, readonly string[]>> = {
        ('exe-6', 'app-1', 'scr-1', '${"b2".repeat(32)}', 'success', 1, 200, 9, 10,
          '{"headers":{},"body":"{}","truncated":false}')`,
   ],
+  4: [
+    `insert into docs (app_id, collection, id, version, updated_at, value)
+     values ('app-1', 'people', 'ada', 3, 15, '{"id":"ada","tags":["a","ü"],"n":1e308}'),
+       ('app-1', 'people', '😀', 1, 15, '{"id":"😀","text":"\\u0000"}')`,
+    `insert into doc_indexes (app_id, collection, field, state, built_to, multikey, created_at)
+     values ('app-1', 'people', 'tags', 'ready', '😀', 1, 16),
+       ('app-1', 'people', 'n', 'building', 'ada', 0, 16)`,
+    `insert into doc_index_entries (app_id, collection, field, type, number, text, doc_id)
+     values ('app-1', 'people', 'tags', 2, 0, 'a', 'ada'), ('app-1', 'people', 'tags', 2, 0, 'ü', 'ada'),
+       ('app-1', 'people', 'tags', 0, 0, '', '😀'),
+       ('app-1', 'people', 'n', 1, 9007199254740991, 'ffe1ccf385ebc8a0', 'ada')`,
+  ],
 };

@@ -202,6 +202,7 @@ function linesResponse(reply: LinesReply, { request, info, options }: RoutedCall
   };
   // A caller that leaves before the first piece is asked for cancels nothing.
   request.signal.addEventListener("abort", leave, { once: true });
+  if (request.signal.aborted) leave();
   const pull = async (controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> => {
     try {
       const { done, value } = await chunks.next();

@@ -57,7 +57,7 @@ const CODES: Partial<Record<ErrorCode, CodeDocument>> = {
     detail: "The body must be at most 4194304 bytes long",
   },
   unsupported_media_type: {
-    description: "The body is not `application/json`",
+    description: "The body is not `application/json`; of an import, not `application/x-ndjson`",
     detail: "The body must be application/json",
   },
   unauthenticated: {
@@ -146,7 +146,9 @@ const CODES: Partial<Record<ErrorCode, CodeDocument>> = {
   },
   docs_invalid_query: {
     description: "The query is none, or asks for more than one may",
-    detail: "where: $near is no operator",
+    detail: "where.at.$near: is not an operator",
+    errors: [{ path: "where.at.$near", message: "is not an operator" }],
+    members: "fields",
   },
   docs_query_too_large: {
     description: "The query would have to read too much; an index may help",

@@ -41,7 +41,7 @@ import {
   type WireVersionSummary,
 } from "../../schema/scripts.ts";
 import { versions } from "../../schema/versions.ts";
-import type { MediaType } from "./endpoint.ts";
+import { linesType } from "./endpoint.ts";
 import {
   exampleTime as at,
   exampleIds,
@@ -268,16 +268,29 @@ export function namedSchema(schema: Schema<unknown>): NamedSchema {
   return found;
 }
 
-/** The content of a request or an answer that is JSON of this schema, or in which each line is. */
-export function jsonContent(
-  schema: Schema<unknown>,
-  mediaType: MediaType = "application/json",
-): object {
+/** The content of a request or an answer that is JSON of this schema. */
+export function jsonContent(schema: Schema<unknown>): object {
   const { name } = namedSchema(schema);
   return {
-    [mediaType]: {
+    "application/json": {
       schema: { $ref: `#/components/schemas/${name}` },
       examples: { [name]: { $ref: `#/components/examples/${name}` } },
+    },
+  };
+}
+
+/** The same in JSON Lines: to a program a text, of which each line is such a value. */
+export function linesContent(schema: Schema<unknown>): object {
+  const { name, example } = namedSchema(schema);
+  return {
+    [linesType]: {
+      schema: {
+        type: "string",
+        description: `Lines, each the JSON of a ${name}`,
+        contentMediaType: linesType,
+        contentSchema: { $ref: `#/components/schemas/${name}` },
+      },
+      example: `${JSON.stringify(example)}\n`,
     },
   };
 }

@@ -9,9 +9,10 @@
 import { swagger } from "@elysiajs/swagger";
 import { Elysia } from "elysia";
 import { sessionCookieName } from "../../domain/credentials.ts";
+import type { Schema } from "../../schema/arktype.ts";
 import { apiDocumentVersion } from "../api-version.ts";
 import { type AdminAppOptions, declaredEndpoints } from "./app.ts";
-import { type Endpoint, errorsOf } from "./endpoint.ts";
+import { type Endpoint, errorsOf, type MediaType } from "./endpoint.ts";
 import { referring } from "./openapi-json-schema.ts";
 import { pathParameters, queryParameters, sharedParameters } from "./openapi-parameters.ts";
 import {
@@ -20,7 +21,7 @@ import {
   responseObject,
   responsesOf,
 } from "./openapi-problems.ts";
-import { jsonContent, namedSchemas } from "./openapi-schemas.ts";
+import { jsonContent, linesContent, namedSchemas } from "./openapi-schemas.ts";
 import { type Operation, systemOperations } from "./openapi-system.ts";
 
 const prefix = "/api/v1/admin";
@@ -137,7 +138,7 @@ function operationOf(declared: Endpoint): Operation {
       ...(parameters.length === 0 ? {} : { parameters }),
       ...(body === null
         ? {}
-        : { requestBody: { required: true, content: jsonContent(body, bodyType) } }),
+        : { requestBody: { required: true, content: contentOf(body, bodyType) } }),
       responses: { [status]: success(declared), ...responsesOf(errors) },
     },
   };
@@ -153,8 +154,12 @@ function success({ status, output, outputType, operation }: Endpoint): object {
   return {
     description: SUCCESS_TEXTS[status],
     ...(Object.keys(headers).length === 0 ? {} : { headers }),
-    ...(output === null ? {} : { content: jsonContent(output, outputType) }),
+    ...(output === null ? {} : { content: contentOf(output, outputType) }),
   };
+}
+
+function contentOf(schema: Schema<unknown>, mediaType: MediaType): object {
+  return mediaType === "application/json" ? jsonContent(schema) : linesContent(schema);
 }
 
 function components(

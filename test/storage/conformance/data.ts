@@ -1,7 +1,12 @@
 import { expect, test } from "bun:test";
 import type { DataSource } from "../../../src/domain/data.ts";
 import { insertApp } from "../../../src/storage/apps.ts";
-import { countRecords, listCollections, listRecords } from "../../../src/storage/data.ts";
+import {
+  countRecords,
+  getRecords,
+  listCollections,
+  listRecords,
+} from "../../../src/storage/data.ts";
 import { insertDoc } from "../../../src/storage/docs.ts";
 import { setKv } from "../../../src/storage/kv.ts";
 import type { Database } from "../../../src/storage/port.ts";
@@ -113,6 +118,8 @@ export function dataConformance(engine: Engine): void {
     await set("c", null);
     const range = { app_id: app.id, collection: "c", prefix: "", after: null, limit: 9, now };
     expect((await listRecords(db, "kv", range)).map(({ key }) => key)).toEqual(["b", "c"]);
+    const keys = { app_id: app.id, collection: "c", keys: ["a", "b"], now };
+    expect((await getRecords(db, "kv", keys)).map(({ key }) => key)).toEqual(["b"]);
     const place = { app_id: app.id, collection: "c", now };
     // one byte of a key, and a letter of two bytes in quotes
     expect(await countRecords(db, "kv", { ...place, max: 9 })).toEqual({ records: 2, bytes: 10 });
@@ -121,6 +128,24 @@ export function dataConformance(engine: Engine): void {
     expect(await countRecords(db, "kv", none)).toEqual({ records: 0, bytes: 0 });
     expect(await countRecords(db, "docs", none)).toEqual({ records: 0, bytes: 0 });
   });
+
+  test.each(sources)(
+    "records of %s are found by their keys, of one collection of one app",
+    async (source) => {
+      const db = await open2(open);
+      await fill(db, app.id, ["c a", "c ü😀", "d b"]);
+      await fill(db, "app-2", ["c b"]);
+      const get = async (keys: string[]): Promise<string[]> => {
+        const rows = await getRecords(db, source, { app_id: app.id, collection: "c", keys, now });
+        return rows.map(({ key, value }) => `${key} ${value}`).toSorted();
+      };
+      expect(await get(["b", "ü😀", "a", "%", "a"])).toEqual([
+        'a {"of":"app-1 c a"}',
+        'ü😀 {"of":"app-1 c ü😀"}',
+      ]);
+      expect(await get([])).toEqual([]);
+    },
+  );
 
   test("what a list may have seen is noted", async () => {
     const db = await open2(open);

@@ -3,6 +3,7 @@ import { accountConformance } from "./accounts.ts";
 import { asyncExecutionConformance } from "./async-executions.ts";
 import { dataConformance } from "./data.ts";
 import { deadLetterConformance } from "./dead-letters.ts";
+import { docsConformance } from "./docs.ts";
 import type { Engine } from "./engine.ts";
 import { executionConformance } from "./executions.ts";
 import { importConformance } from "./imports.ts";
@@ -25,6 +26,7 @@ export function conformance(engine: Engine): void {
   describe(`${engine.name}: accounts, sessions and settings`, () => accountConformance(engine));
   describe(`${engine.name}: key-value data`, () => kvConformance(engine));
   describe(`${engine.name}: data as people see it`, () => dataConformance(engine));
+  describe(`${engine.name}: documents`, () => docsConformance(engine));
   describe(`${engine.name}: execution records`, () => executionConformance(engine));
   describe(`${engine.name}: asynchronous executions`, () => asyncExecutionConformance(engine));
   describe(`${engine.name}: outbox and results of tx`, () => outboxConformance(engine));
