@@ -122,7 +122,7 @@ class Loop implements Dispatcher {
   readonly #settled: Record<Verdict["kind"], number> = { done: 0, returned: 0, retry: 0, dead: 0 };
 
   constructor(private readonly options: DispatcherOptions) {
-    const { invoker, clock, log, newId, random = Math.random, failpoint } = options;
+    const { db, invoker, clock, log, newId, random = Math.random, failpoint } = options;
     this.#owner = newId();
     this.#startTimer = options.startTimer ?? startTimer;
     this.#sync = new SettleSync({ ...options, startTimer: this.#startTimer });
@@ -132,7 +132,7 @@ class Loop implements Dispatcher {
       this.#beginNext(settlement.delivery.app_id);
       this.#wake();
     };
-    this.#inFlight = new InFlight({ invoker, clock, log, random, failpoint, onEnd });
+    this.#inFlight = new InFlight({ db, invoker, clock, log, random, failpoint, onEnd });
     this.#admission = new Admission({ ...options, inFlight: this.#inFlight });
   }
 

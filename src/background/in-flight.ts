@@ -4,10 +4,13 @@ import type { Logger } from "../base/log.ts";
 import type { Delivery } from "../domain/events.ts";
 import type { Invoker } from "../execution/api.ts";
 import type { DeliveryReport } from "../execution/delivery.ts";
+import type { Reader } from "../storage/port.ts";
+import { LargePayloads } from "./large-payloads.ts";
 import { hasCrashedTooOften, judge, reportOfCrash, type Settlement } from "./settle.ts";
 import type { DispatcherStep } from "./turn.ts";
 
 export interface InFlightOptions {
+  db: Reader;
   invoker: Pick<Invoker, "deliver">;
   clock: Clock;
   log: Logger;
@@ -21,7 +24,11 @@ export class InFlight {
   readonly #deliveries = new Set<Delivery>();
   readonly #ofApp = new Map<string, number>();
 
-  constructor(private readonly options: InFlightOptions) {}
+  readonly #payloads: LargePayloads;
+
+  constructor(private readonly options: InFlightOptions) {
+    this.#payloads = new LargePayloads(options.db);
+  }
 
   get size(): number {
     return this.#deliveries.size;
@@ -68,13 +75,16 @@ export class InFlight {
   /** Never rejects: a defect of ours is a failed attempt, so that it has an end. */
   async #deliver(delivery: Delivery): Promise<DeliveryReport> {
     const { invoker, clock, log, failpoint } = this.options;
-    if (hasCrashedTooOften(delivery)) return reportOfCrash(clock.now());
     const [started_at, began] = [clock.now(), clock.monotonic()];
-    try {
+    const run = async (): Promise<DeliveryReport> => {
+      if (hasCrashedTooOften(delivery)) return reportOfCrash(clock.now());
       failpoint?.("before_execute");
       const report = await invoker.deliver(delivery);
       failpoint?.("after_execute");
       return report;
+    };
+    try {
+      return (await this.#payloads.with(delivery, run)) ?? reportOfNoTurn(started_at);
     } catch (error) {
       const { event_id, trigger_id, app_id } = delivery;
       log.error("a delivery failed inside the server", { error, event_id, trigger_id, app_id });
@@ -90,4 +100,19 @@ export class InFlight {
       };
     }
   }
+}
+
+/** Nobody is to blame: it is tried again shortly. */
+function reportOfNoTurn(started_at: number): DeliveryReport {
+  const message = "Others of the app with large payloads ran, or it was deleted";
+  return {
+    execution_id: "",
+    status: "overloaded",
+    counts: false,
+    error: { status: "overloaded", code: "overloaded", message },
+    result: null,
+    started_at,
+    duration_ms: 0,
+    has_results: false,
+  };
 }

@@ -16,7 +16,12 @@ import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
 import type { DeadLetter, DeliveryError } from "../domain/dead-letters.ts";
 import { type Delivery, retryDelayMs } from "../domain/events.ts";
-import { deliveryBusyWaitMs, deliveryCrashesMax, eventDepthMax } from "../domain/limits.ts";
+import {
+  deliveryBusyWaitMs,
+  deliveryCrashesMax,
+  eventDepthMax,
+  recordBriefChars,
+} from "../domain/limits.ts";
 import { eventJson } from "../execution/ctx.ts";
 import type { DeliveryReport } from "../execution/delivery.ts";
 import { asyncResponse } from "../execution/recording.ts";
@@ -226,7 +231,16 @@ function noteAttempt(
 ): Promise<void> {
   const number = attempt + 1;
   const key = { event_id, trigger_id, number, app_id };
-  return insertAttempt(tx, { ...key, execution_id, status, error, started_at, duration_ms });
+  // 100 attempts at whole messages would be half a megabyte for each delivery.
+  const brief = { ...error, message: error.message.slice(0, recordBriefChars) };
+  return insertAttempt(tx, {
+    ...key,
+    execution_id,
+    status,
+    error: brief,
+    started_at,
+    duration_ms,
+  });
 }
 
 function letterOf(

@@ -1,9 +1,10 @@
 /** From a change of data to its deliveries, in the transaction of the change. */
+import { LRUCache } from "lru-cache";
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
 import type { BindingContext } from "../domain/bindings.ts";
 import { PicError } from "../domain/errors.ts";
-import { emittedBytesMax, eventDepthMax } from "../domain/limits.ts";
+import { chainReportMs, emittedBytesMax, eventDepthMax, usageAppsMax } from "../domain/limits.ts";
 import type { DataOperation } from "../domain/triggers.ts";
 import { DeliveryAnnouncer } from "../storage/announcements.ts";
 import { type EmittedChange, emitChange, emitChangeTo, isWanted } from "../storage/outbox.ts";
@@ -35,6 +36,8 @@ export class Emission {
   readonly #announcer: DeliveryAnnouncer;
   /** Bytes of one transaction. */
   readonly #emitted = new WeakMap<Tx, number>();
+  /** Of an app's chain that ended, on the monotonic clock. */
+  readonly #reportedAt = new LRUCache<string, number>({ max: usageAppsMax });
 
   constructor(private readonly options: EmissionOptions) {
     this.#announcer = new DeliveryAnnouncer(options);
@@ -43,6 +46,12 @@ export class Emission {
   /** False: no change of the collection has to be emitted, and none needs a transaction for it. */
   isNeeded(app_id: string, source: "kv" | "docs", collection: string): boolean {
     return this.options.live.mayHave(app_id, source, collection);
+  }
+
+  /** One execution can end a thousand chains: not each of them is worth a line. */
+  #mayReport(app_id: string): boolean {
+    const at = this.#reportedAt.get(app_id);
+    return at === undefined || this.options.clock.monotonic() - at >= chainReportMs;
   }
 
   /** Resolves to the number of deliveries. Throws PicError `quota_exceeded`, as `Usage.take`. */
@@ -61,10 +70,11 @@ export class Emission {
       payload: payloadOf(change),
     };
     if (emitted.depth > eventDepthMax) {
-      if (await isWanted(tx, emitted)) {
+      if (this.#mayReport(cx.app_id) && (await isWanted(tx, emitted))) {
         const { app_id, script_id, execution_id } = cx;
         const { root_execution_id } = emitted;
         const chain = { app_id, script_id, execution_id, root_execution_id, source, collection };
+        this.#reportedAt.set(app_id, clock.monotonic());
         tx.afterCommit(() => log.warn(`a chain of events ended at depth ${eventDepthMax}`, chain));
       }
       return 0;

@@ -173,20 +173,15 @@ export class Usage {
     if (age < app.restMs) return;
     const isDue =
       age === Number.POSITIVE_INFINITY ||
-      // Others write there, too.
-      (this.options.db.isShared && age >= usageSharedMs) ||
+      // Others write there, too; and a guess is made anew for nothing.
+      ((this.options.db.isShared || app.isGuess) && age >= usageSharedMs) ||
       // Overwrites were counted whole, and events were handled meanwhile.
       (this.#isNear(app, usageNearShare) && this.#isNear(app.added, usageDriftShare));
     // Whoever needs to know waits for it and hears of the error.
     if (isDue) this.#measure(app_id, app, { mayGuess: true }).catch(() => {});
   }
 
-  async #confirm(
-    app_id: string,
-    app: AppUsage,
-    delta: UsageDelta,
-    share: number,
-  ): Promise<void> {
+  async #confirm(app_id: string, app: AppUsage, delta: UsageDelta, share: number): Promise<void> {
     const { clock } = this.options;
     if (app.measuring !== null) await app.measuring;
     if (this.#fits(app, delta, share)) return;

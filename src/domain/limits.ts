@@ -407,6 +407,8 @@ export const schedulerRetryMsMax = 5_000;
 // deliveries
 /** A chain of events that cause events ends above this depth. */
 export const eventDepthMax = 8;
+/** That it did so is reported at most this often of one app. */
+export const chainReportMs = 10_000;
 /** A holder that does not renew its lease for so long has lost it. */
 export const leaseMs = 30_000;
 export const leaseRenewMs = 10_000;
@@ -421,6 +423,10 @@ export const lookaheadMsMax = 20;
 export const gatherTurnsMax = 16;
 /** While handlers run, settlements are synced to the disk once in so long. */
 export const settleSyncMs = 5;
+/** A longer payload is read when its handler runs, and so many of an app at a time. */
+export const claimedPayloadBytesMax = 64 * 1024;
+export const largePayloadsPerAppMax = 2;
+export const largePayloadWaitMsMax = 5_000;
 /** What nobody is to blame for (no slot, no sandbox, no database) is tried again after so long. */
 export const deliveryBusyWaitMs = 500;
 /** Waits between two tries of a dispatcher whose database is away: doubling from the first to the second. */

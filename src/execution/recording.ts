@@ -155,7 +155,7 @@ export async function toRecord(
     request: request === null ? null : recordedRequest(request, secrets),
     event: event === null ? null : recordedEvent(event, secrets),
     response: finished.status === "success" ? recordedResponse(outcome, secrets) : null,
-    logs: recordedLogs(outcome, secrets),
+    logs: recordedLogs(finished, secrets),
     logs_dropped: Math.trunc(finite(outcome?.logs_dropped ?? 0)),
     error: thrown === null ? null : recordedError(thrown, secrets),
     abandoned: finished.abandoned,
@@ -301,8 +301,14 @@ function recordedHeaders(headers: Readonly<Record<string, string>>): Record<stri
   );
 }
 
-function recordedLogs(outcome: Outcome | null, secrets: readonly string[]): LogEntry[] {
-  return outcome === null ? [] : outcome.logs.map((entry) => redactLog(entry, secrets));
+/** A handler of dead letters may print its event, and the headers of the request in it. */
+function recordedLogs(
+  { outcome, event }: FinishedExecution,
+  secrets: readonly string[],
+): LogEntry[] {
+  const logs = (outcome?.logs ?? []).map((entry) => redactLog(entry, secrets));
+  if (event?.source !== "dead_letter") return logs;
+  return logs.map((entry) => ({ ...entry, message: redactPayload(entry.message, secrets) }));
 }
 
 /** Cut, and without credentials. */

@@ -98,11 +98,11 @@ export async function importWarnings(
  * @param change what they would not survive
  */
 export async function refuseImported(
-  tx: Tx,
+  r: Reader,
   script: Script,
   change: "deleted" | "renamed" | "made an endpoint",
 ): Promise<void> {
-  const importers = await listImporters(tx, script.id);
+  const importers = await listImporters(r, script.id);
   if (importers.length === 0) return;
   throw new PicError(
     "conflict",

@@ -25,6 +25,7 @@ import type { Compiler } from "../sandbox/api.ts";
 import { getApp } from "../storage/apps.ts";
 import { listImporters, listImports, lockImports, type ScriptRef } from "../storage/imports.ts";
 import type { Database, Tx } from "../storage/port.ts";
+import { removeEventsOfScript } from "../storage/removal.ts";
 import { lockRoutes } from "../storage/routes.ts";
 import {
   deleteScript,

@@ -5,7 +5,7 @@
 import type { DeadLetter, DeadLetterState } from "../domain/dead-letters.ts";
 import { SETTLED } from "../domain/dead-letters.ts";
 import type { EventSource } from "../domain/events.ts";
-import { deadLetterListBytesMax } from "../domain/limits.ts";
+import { deadLetterListBytesMax, emittedBytesMax } from "../domain/limits.ts";
 import { checkLimit, decodeCursor, type Page, type PageRequest, pageOf } from "../domain/pages.ts";
 import type { Database, Reader, Tx } from "./port.ts";
 import { type Statement, sql } from "./sql.ts";
@@ -175,7 +175,8 @@ export async function purgeDeadLetters(
 }
 
 /**
- * A delivery of a letter for each enabled handler of the app. Resolves to how many there are.
+ * A delivery of a letter for each enabled handler of the app, the oldest ones when a large letter would
+ * be too many bytes for all. Resolves to how many there are.
  * @param told.payload JSON text of an object
  */
 export async function tellHandlers(
@@ -196,7 +197,8 @@ export async function tellHandlers(
     select ${told.event_id}, id, app_id, script_id, 'dead_letter', 'fire', ${told.depth},
       ${told.root_execution_id}, ${told.now}, 0, 0, 0, 0, null, 0, null, ${told.dead_letter_id},
       ${told.payload}
-    from triggers where ${handles(told.app_id)}`);
+    from triggers where ${handles(told.app_id)}
+    order by id limit ${Math.max(1, Math.floor(emittedBytesMax / Buffer.byteLength(told.payload)))}`);
   return changes;
 }
 

@@ -7,7 +7,11 @@
  */
 
 import type { Delivery, DeliveryKey, RetryPolicy } from "../domain/events.ts";
-import { deliveriesDroppedMax, deliveryCrashesMax } from "../domain/limits.ts";
+import {
+  claimedPayloadBytesMax,
+  deliveriesDroppedMax,
+  deliveryCrashesMax,
+} from "../domain/limits.ts";
 import type { DataOperation } from "../domain/triggers.ts";
 import type { Database, OutboxEngine, Reader, Seen, Tx } from "./port.ts";
 import { getSetting, setSetting } from "./settings.ts";
@@ -20,9 +24,28 @@ export interface OutboxRow extends Omit<Delivery, "retry"> {
   retry: string | null;
 }
 
-/** What OutboxEngine.claim returns. */
-export const outboxColumns = sql<never>`event_id, trigger_id, app_id, script_id, source, type, depth,
+const outboxColumns = sql<never>`event_id, trigger_id, app_id, script_id, source, type, depth,
   root_execution_id, created_at, attempt, attempt_base, crashes, fence, retry, dead_letter_id, payload`;
+
+/** What OutboxEngine.claim returns: as payload the empty text, which is no JSON, for a large one. */
+export const claimedColumns = sql<never>`event_id, trigger_id, app_id, script_id, source, type, depth,
+  root_execution_id, created_at, attempt, attempt_base, crashes, fence, retry, dead_letter_id,
+  case when octet_length(payload) > ${claimedPayloadBytesMax} then '' else payload end as payload`;
+
+/** It was too large to be claimed along with its delivery. */
+export function isPayloadLeftOut({ payload }: Delivery): boolean {
+  return payload === "";
+}
+
+/** Of a delivery that was claimed; null when it is gone. */
+export async function readPayload(
+  r: Reader,
+  { event_id, trigger_id }: DeliveryKey,
+): Promise<string | null> {
+  const row = await r.get(sql<{ payload: string }>`select payload from outbox
+    where event_id = ${event_id} and trigger_id = ${trigger_id}`);
+  return row?.payload ?? null;
+}
 
 /** A change of data, as it is told to triggers. */
 export interface EmittedChange {
@@ -105,7 +128,7 @@ export async function insertDelivery(tx: Tx, delivery: Delivery): Promise<void> 
       ${delivery.payload}, 0, null)`);
 }
 
-/** Claimed now, oldest first. `held` are those of the app that the caller has claimed already. */
+/** Claimed now, oldest first; large payloads are left out (readPayload). `held` are those of the app that the caller has claimed already. */
 export async function claimDeliveries(
   tx: Tx,
   engine: OutboxEngine,

@@ -4,7 +4,7 @@
  * lease has ended was left behind by its holder.
  */
 import { leaseMs, leaseRenewMs } from "../domain/limits.ts";
-import { outboxColumns } from "./outbox.ts";
+import { claimedColumns } from "./outbox.ts";
 import type { OutboxEngine } from "./port.ts";
 import { sql } from "./sql.ts";
 
@@ -19,7 +19,7 @@ export const postgresOutbox: OutboxEngine = {
     where (event_id, trigger_id) in (
       select event_id, trigger_id from outbox where app_id = ${app_id} and due_at <= ${now}
       order by due_at, event_id, trigger_id limit ${limit} for update skip locked)
-    returning ${outboxColumns}`,
+    returning ${claimedColumns}`,
   // Locked: a claim skips it, and a claim that came first changes the fence before this reads it.
   holdLease: ({ event_id, trigger_id, fence }) => sql`select fence from outbox
     where event_id = ${event_id} and trigger_id = ${trigger_id} and fence = ${fence}

@@ -63,8 +63,10 @@ const ofApp: readonly { rows: number; piece: Piece }[] = [
 /** Resolves when nothing large is left. */
 export async function removeDataOfApp(db: Database, app_id: string): Promise<void> {
   // An index without all of its entries serves nobody, should the app stay.
-  await run(db, (tx) => tx.run(sql`update doc_indexes set state = 'dropping'
-    where app_id = ${app_id} and state <> 'dropping'`));
+  await run(db, (tx) =>
+    tx.run(sql`update doc_indexes set state = 'dropping'
+    where app_id = ${app_id} and state <> 'dropping'`),
+  );
   for (const { rows, piece } of ofApp) await removeAll(db, rows, () => piece(app_id));
 }
 

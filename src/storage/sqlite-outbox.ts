@@ -7,7 +7,7 @@
  * of its transactions (see noteHeld in outbox.ts).
  */
 import { deliveryBusyWaitMs } from "../domain/limits.ts";
-import { outboxColumns } from "./outbox.ts";
+import { claimedColumns } from "./outbox.ts";
 import type { OutboxEngine } from "./port.ts";
 import { sql } from "./sql.ts";
 
@@ -16,7 +16,7 @@ const longestWait = sql<never>`coalesce(json_extract(retry, '$.max_ms'), ${deliv
 export const sqliteOutbox: OutboxEngine = {
   leaseRenewMs: null,
   claimsInMemory: true,
-  claim: ({ app_id, now, limit, held }) => sql`select ${outboxColumns} from outbox
+  claim: ({ app_id, now, limit, held }) => sql`select ${claimedColumns} from outbox
     where app_id = ${app_id} and due_at <= ${now}
     order by due_at, event_id, trigger_id limit ${limit + held}`,
   holdLease: ({ event_id, trigger_id, fence }) => sql`select fence from outbox

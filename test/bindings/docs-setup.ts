@@ -28,6 +28,7 @@ export interface DocsSetup {
   /** All pages of a find. */
   findAll(args: Args): Promise<DocObject[]>;
   events: DataChange[];
+  usage: Usage;
   methods: string[];
 }
 
@@ -77,7 +78,7 @@ export function setupDocs(
     } while (cursor !== null);
     return all;
   };
-  return { call, findAll, events, methods: Object.keys(binding.methods) };
+  return { call, findAll, events, usage, methods: Object.keys(binding.methods) };
 }
 
 export const codeOf = (promise: Promise<unknown>): Promise<unknown> =>

@@ -15,6 +15,7 @@ import {
 } from "../../src/domain/limits.ts";
 import { insertDoc } from "../../src/storage/docs.ts";
 import type { Database } from "../../src/storage/port.ts";
+import { sql } from "../../src/storage/sql.ts";
 import { openFolder } from "../execution/folder.ts";
 import { type Args, codeOf, type Found, setupDocs, unlimited } from "./docs-setup.ts";
 
@@ -355,6 +356,61 @@ describe("bounds", () => {
     expect(await codeOf(more)).toBe("quota_exceeded");
     await call("replace", { id: "a", document: {} });
     await call("insert", { document: { id: "b", pad: "x".repeat(60_000) } });
+  });
+
+  test("so many bytes, entries of indexes included: they are many times the document", async () => {
+    await using bundle = await setup({ bytes_max: 100_000 });
+    const { call } = bundle;
+    const tags = Array.from({ length: 50 }, (_, index) => `${"x".repeat(100)}${index}`);
+    await call("createIndex", { field: "tags" });
+    const codes: unknown[] = [];
+    for (let n = 0; n < 12; n += 1) {
+      const document = { id: `${"i".repeat(200)}${n}`, tags };
+      codes.push(await codeOf(call("insert", { document })));
+    }
+    // Of the documents alone there would be room for more than 12.
+    expect(codes.at(-1)).toBe("quota_exceeded");
+    expect(await call("count")).toBeLessThan(6);
+  });
+
+  test("an index that finds no room is dropped again, and the documents stay", async () => {
+    await using bundle = await setup({ bytes_max: 1_200_000 });
+    const { call, db, usage } = bundle;
+    const tags = Array.from({ length: 20 }, (_, index) => `${"x".repeat(100)}${index}`);
+    // What is written while the first measurement runs does not count.
+    await usage.admit("app-1", { rows: 10 ** 9, bytes: 0 })?.catch(() => {});
+    for (let n = 0; n < 400; n += 1) await call("insert", { document: { id: `${n}`, tags } });
+    const created = await codeOf(call("createIndex", { field: "tags" }));
+    expect(created).toEqual({ resolved: { field: "tags", state: "building" } });
+    const builder = new DocIndexBuilder({ db, usage, clock: systemClock, log: silentLogger });
+    await builder.start();
+    await builder.idle();
+    await builder.stop();
+    expect(await call("indexes")).toEqual([]);
+    expect(await call("count")).toBe(400);
+    const [left] = await db.all(sql<{ n: number }>`select count(*) as n from doc_index_entries`);
+    expect(left?.n).toBe(0);
+  });
+
+  test("a long document under many conditions leaves the event loop its turns", async () => {
+    await using bundle = await setup();
+    const { call } = bundle;
+    const a = Array.from({ length: 40_000 }, () => [7]);
+    await call("insert", { document: { id: "long", a } });
+    const $or = Array.from({ length: 80 }, (_, n) => ({ a: { $lt: [-n] } }));
+    let turns = 0;
+    let isDone = false;
+    const found = call<Found>("find", { where: { $or: [...$or, { a: [7] }] } }).finally(() => {
+      isDone = true;
+    });
+    while (!isDone) {
+      await new Promise((resolve) => setImmediate(resolve));
+      turns += 1;
+    }
+    expect((await found).items.map(({ id }) => id)).toEqual(["long"]);
+    expect(await call("count", { where: { $or } })).toBe(0);
+    // As one piece it was some four: those of the reads.
+    expect(turns).toBeGreaterThan(10);
   });
 
   test("so many indexes in a collection, and in all of them", async () => {

@@ -3,7 +3,8 @@ import { systemClock } from "../../src/base/clock.ts";
 import { type Logger, silentLogger } from "../../src/base/log.ts";
 import { type DataChange, Emission } from "../../src/bindings/emission.ts";
 import type { BindingContext, DeliveryContext } from "../../src/domain/bindings.ts";
-import { eventDepthMax } from "../../src/domain/limits.ts";
+import { PicError } from "../../src/domain/errors.ts";
+import { emittedBytesMax, eventDepthMax } from "../../src/domain/limits.ts";
 import { outboxChannel } from "../../src/storage/outbox.ts";
 import type { Database } from "../../src/storage/port.ts";
 import { until } from "../execution/fakes.ts";
@@ -77,6 +78,30 @@ for (const engine of ENGINES) {
       }
     });
 
+    test("one transaction has its triggers told so many bytes, and then nothing of it happens", async () => {
+      const { db, emit, live, usage } = await setup();
+      for (let index = 0; index < 5; index += 1) await seedTrigger(db, { id: `t${index}` });
+      const value = JSON.stringify("x".repeat(emittedBytesMax / 4 - 200));
+      const refused = await emit({ value }).catch((error: unknown) => error);
+      expect(refused).toBeInstanceOf(PicError);
+      expect(refused).toMatchObject({ code: "quota_exceeded" });
+      expect(await emitted(db)).toEqual([]);
+      const small = JSON.stringify("x".repeat(emittedBytesMax / 10));
+      expect(await emit({ value: small })).toBe(5);
+      // Together with what the same transaction has told before.
+      const clock = systemClock;
+      let made = 0;
+      const newId = () => `more-${++made}`;
+      const emission = new Emission({ db, clock, newId, log: silentLogger, live, usage });
+      const twice = db.tx(async (tx) => {
+        for (let times = 0; times < 3; times += 1) {
+          await emission.emit(tx, context(), { ...change, value: small });
+        }
+      });
+      expect(await twice.catch(({ code }) => code)).toBe("quota_exceeded");
+      expect((await emitted(db)).length).toBe(5);
+    });
+
     test("what a handler changes is one deeper, and of the same root", async () => {
       const { db, emit, lines } = await setup();
       await seedTrigger(db, { id: "t1" });
@@ -91,6 +116,8 @@ for (const engine of ENGINES) {
     test("the deepest chain ends with a line in the log, if anybody listened, and no delivery", async () => {
       const { db, emit, lines } = await setup();
       await seedTrigger(db, { id: "t1" });
+      expect(await emit({}, inHandler(eventDepthMax))).toBe(0);
+      // No more than one line: an execution can write a thousand times.
       expect(await emit({}, inHandler(eventDepthMax))).toBe(0);
       expect(await emit({ source: "docs" }, inHandler(eventDepthMax))).toBe(0);
       expect(await emitted(db)).toEqual([]);

@@ -92,12 +92,12 @@ for (const engine of engines) {
       for (const end of ends.splice(0).reverse()) await end();
     });
 
-    async function setup() {
+    async function setup(limits: { bytes_max?: number } = {}) {
       const opened = await engine.open();
       ends.push(() => opened[Symbol.asyncDispose]());
       const { db } = opened;
       const clock = new FakeTime();
-      const composed = await composeForTest({ db, clock });
+      const composed = await composeForTest({ db, clock, ...limits });
       ends.push(composed.stop);
       const waits: number[] = [];
       const binding = createTxBinding({
@@ -506,6 +506,19 @@ for (const engine of engines) {
         });
         expect(await it.call("begin", { ordinal: 1 }, cx)).toBeNull();
         expect(await it.kv("has", "effect")).toBe(false);
+      });
+
+      test("results count as data of the app: however many, they fill no disk", async () => {
+        const { db, clock, commit } = await setup({ bytes_max: 500_000 });
+        const cx = await claimed({ db, clock });
+        const verdicts: unknown[] = [];
+        for (let ordinal = 1; ordinal <= 5; ordinal += 1) {
+          const result = { value: "x".repeat(200_000) };
+          verdicts.push(await codeOf(commit({ ordinal, result }, cx)));
+        }
+        const committed = { state: "committed" };
+        const refused = "quota_exceeded";
+        expect(verdicts).toEqual([committed, committed, refused, refused, refused]);
       });
 
       test("who has lost the lease writes nothing, whoever has it now", async () => {

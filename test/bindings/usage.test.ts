@@ -78,6 +78,16 @@ describe("the estimate", () => {
     expect(usage.admit("b", one)).toBeNull();
   });
 
+  test("holds for a share of it, too", async () => {
+    const { usage, world, begin } = fake();
+    world.rows = 90;
+    await begin();
+    expect(await codeOf(usage.admit("a", one, 0.9))).toBe("quota_exceeded");
+    expect(usage.admit("a", one)).toBeNull();
+    usage.add("a", { rows: -1, bytes: 0 });
+    expect(usage.admit("a", one, 0.9)).toBeNull();
+  });
+
   test("refuses only what a measurement of the last seconds confirms, at most one of them", async () => {
     const { usage, world, clock, begin } = fake();
     world.rows = 50;
@@ -293,11 +303,26 @@ for (const engine of ENGINES) {
             updated_at, payload)
           values ('l', 'app-1', 'e9', 't', 'script-1', 'kv', 'insert', 'open', 1, '{}', 0, 'r', 1, 1,
             1, '{"a":1}')`);
+        await tx.run(sql`insert into event_attempts (event_id, trigger_id, number, app_id,
+            execution_id, status, error, started_at, duration_ms)
+          values ('e9', 't', 1, 'app-1', 'x', 'error', '{"b":2}', 1, 1),
+            ('e9', 't', 2, 'app-1', 'x', 'error', null, 1, 1)`);
+        await tx.run(sql`insert into tx_results (event_id, trigger_id, ordinal, app_id, result)
+          values ('e1', 't', 1, 'app-1', '"ü"')`);
+        await tx.run(sql`insert into doc_indexes (app_id, collection, field, state, built_to, multikey,
+            created_at)
+          values ('app-1', 'docs', 'f', 'ready', '', 0, 1)`);
+        await tx.run(sql`insert into doc_index_entries (app_id, collection, field, type, number, text,
+            doc_id)
+          values ('app-1', 'docs', 'f', 1, 2.5, '', 'id'), ('app-1', 'docs', 'f', 2, 0, 'é', 'id')`);
       });
       const kv = 1 + 1 + 4 + (1 + 4 + 4);
       const docs = 4 + 2 + 2;
-      const events = 8 + 8 + 7;
-      expect(await fillOf(db, 1)).toEqual({ rows: 6, bytes: kv + docs + events });
+      const events = 8 + 8 + (7 + 2);
+      const attempts = 7 + 4;
+      const entries = 2 * (4 + 1 + 2) + 2;
+      const bytes = kv + docs + events + attempts + entries;
+      expect(await fillOf(db, 1)).toEqual({ rows: 6, bytes });
       expect(await fillOf(db, 2)).toEqual({ rows: 3, bytes: 6 + docs + 8 });
     });
 

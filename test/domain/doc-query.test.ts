@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { formatCursor, parseCursor } from "../../src/domain/doc-cursors.ts";
-import { createMatcher } from "../../src/domain/doc-matcher.ts";
+import { createMatcher, createSlowMatcher } from "../../src/domain/doc-matcher.ts";
 import { candidatesOf } from "../../src/domain/doc-plans.ts";
 import { comparePositions, parseSort, parseWhere, positionOf } from "../../src/domain/doc-query.ts";
 import { compareText, type DocObject } from "../../src/domain/doc-values.ts";
@@ -24,6 +24,47 @@ function refusal(parse: () => unknown): { code: string; message: string } | null
     return { code: error.code, message: error.message };
   }
 }
+
+test("what is compared condition by condition finds the same, and asks for turns", async () => {
+  const documents: DocObject[] = [
+    { a: 1, b: "x" },
+    { a: [1, [2], { c: 3 }], b: null },
+    { a: { c: 3 } },
+    { b: ["x", "y"], d: { e: [{ f: 1 }, { f: 2 }] } },
+    {},
+  ];
+  const filters = [
+    {},
+    { a: 1 },
+    { a: { $ne: 1 } },
+    { a: { $in: [[2], { c: 3 }, 9] } },
+    { a: { $nin: [[2], { c: 3 }, 9] } },
+    { $or: [{ a: { $gt: 0 } }, { b: { $exists: false } }] },
+    { $and: [{ b: "x" }, { "d.e.f": { $not: { $lt: 2, $gt: 1 } } }] },
+    { $or: [{ $and: [{ a: null }, { b: "y" }] }, { a: { $not: { $exists: true } } }] },
+  ];
+  let turns = 0;
+  const turn = async () => {
+    turns += 1;
+  };
+  for (const where of filters) {
+    const query = parseWhere(where);
+    const slow = createSlowMatcher(query, turn);
+    const found = await Promise.all(documents.map((one) => createSlowMatcher(query, turn)(one)));
+    expect(found).toEqual(documents.map(createMatcher(query)));
+    expect(await slow(documents[0] as DocObject)).toBe(found[0] as boolean);
+  }
+  expect(turns).toBeGreaterThan(documents.length * filters.length);
+});
+
+test("each array or object of an $in is a condition: all elements are compared with it", () => {
+  const arrays = (count: number) => Array.from({ length: count }, (_, index) => [index]);
+  expect(parseWhere({ a: { $in: arrays(docConditionsMax) } }).conditions).toBe(docConditionsMax);
+  expect(refusal(() => parseWhere({ a: { $in: arrays(docConditionsMax + 1) } }))?.code).toBe(
+    "docs_invalid_query",
+  );
+  expect(parseWhere({ a: { $in: new Array(docInValuesMax).fill(1) } }).conditions).toBe(1);
+});
 
 describe("equality", () => {
   const documents = {

@@ -14,6 +14,7 @@ import {
   isShallow,
   mergePatch,
   parsePath,
+  valuesAt,
 } from "../../src/domain/doc-values.ts";
 import { docDepthMax, docIndexKeysMax, docIndexTextCharsMax } from "../../src/domain/limits.ts";
 import { values } from "../storage/conformance/docs-cases.ts";
@@ -148,6 +149,19 @@ describe("a merge patch", () => {
     expect(JSON.stringify(before)).toBe(target);
     expect(({} as Record<string, unknown>).x).toBeUndefined();
   });
+});
+
+test("a number that is an element and a member is followed both ways, and each place once", () => {
+  // Both ways at each of 45 levels are 2^45 ways: whoever asked waited for ever, and everybody else.
+  let value: DocValue = 7;
+  for (let level = 0; level < 45; level += 1) value = [{ "0": value }];
+  const at = (parts: number) => {
+    const path = parsePath(new Array(parts).fill("0").join("."));
+    return path === null ? null : valuesAt({ "0": value }, path);
+  };
+  expect(at(docDepthMax)).toEqual([]);
+  expect(at(60)).toContain(7);
+  expect(at(91)).toEqual([7]);
 });
 
 test("what nests too deep is told without going to its end", () => {

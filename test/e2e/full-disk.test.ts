@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expectWhole } from "./engine.ts";
 import { deployCounter, Ledger, startLoad } from "./load.ts";
+import { deployShop, OrderBook, reconcile, startOrders } from "./orders.ts";
 import { StartFailed, serverCommand, startServer, type TestServer } from "./server.ts";
 import { problemOf, recordOf, refusal, until } from "./steps.ts";
 
@@ -108,6 +109,37 @@ describe("a full disk", () => {
     using disk = await limitedDisk();
     await expectSurvives(disk);
   });
+
+  test.skipIf(!limitable)(
+    `with events under way${missing}: what was acknowledged is handled once there is room`,
+    async () => {
+      using disk = await limitedDisk();
+      const { dataDir } = disk;
+      const command = disk.command === undefined ? {} : { command: disk.command };
+      await using server = await startServer({ dataDir, ...command });
+      const book = new OrderBook();
+      await deployShop(server);
+      // A script whose write is refused, and that does not catch it, has failed: 502.
+      const orders = startOrders(server, book, [502, 503]);
+      await orders.acknowledged(60);
+      disk.fill(server);
+      const refused = (): boolean => book.refused.has(502) && book.refused.has(503);
+      await until("orders are refused", 10_000, () => (refused() ? true : null));
+      expect(await (await fetch(`${server.url}/healthz`)).text()).toBe("ok");
+      disk.free(server);
+      await orders.acknowledged(book.acknowledged.size + 60);
+      orders.stop();
+      await orders.ended;
+      const { lost, repeated, dead } = await reconcile(server, book);
+      expectWhole(dataDir);
+      expect({ lost, repeated, dead, faults: book.faults }).toEqual({
+        lost: [],
+        repeated: [],
+        dead: 0,
+        faults: [],
+      });
+    },
+  );
 
   async function expectSurvives(disk: SmallDisk<TestServer>): Promise<void> {
     const { dataDir } = disk;

@@ -61,6 +61,8 @@ export class OrderBook {
   readonly asked = new Set<string>();
   /** Answers that may not be. */
   readonly faults: string[] = [];
+  /** Status → how often something was refused with it. */
+  readonly refused = new Map<number, number>();
   #number = 0;
 
   next(kind: string): string {
@@ -96,13 +98,15 @@ async function post(server: TestServer, path: string, body: object): Promise<voi
 export interface Orders {
   /** Resolves when so many orders were acknowledged, or when all callers have left. */
   acknowledged(count: number): Promise<void>;
-  /** Resolves when every caller has left, because the server is gone. */
+  /** Resolves when every caller has left: because the server is gone, or because of `stop`. */
   readonly ended: Promise<void>;
+  stop(): void;
 }
 
-/** Callers who order until the server is gone. */
-export function startOrders(server: TestServer, book: OrderBook): Orders {
+/** Callers who order until the server is gone. @param borne statuses of refusals that may be */
+export function startOrders(server: TestServer, book: OrderBook, borne = [503]): Orders {
   let count = 0;
+  let isStopped = false;
   const waiters: { count: number; resolve: () => void }[] = [];
   const acknowledge = (id: string): void => {
     book.acknowledged.add(id);
@@ -110,7 +114,7 @@ export function startOrders(server: TestServer, book: OrderBook): Orders {
     for (const waiter of waiters) if (count >= waiter.count) waiter.resolve();
   };
   const call = async (kind: string): Promise<void> => {
-    for (;;) {
+    while (!isStopped) {
       const id = book.next(kind);
       const [path, status] =
         kind === "later" ? [`/later/${id}`, 202] : [`/shop/${kind}/${id}`, 200];
@@ -118,7 +122,12 @@ export function startOrders(server: TestServer, book: OrderBook): Orders {
         const response = await fetch(server.url + path, { method: "POST" });
         const text = await response.text();
         if (response.status === status) acknowledge(id);
-        else if (response.status !== 503) book.faults.push(`${id}: ${response.status} ${text}`);
+        else {
+          book.refused.set(response.status, (book.refused.get(response.status) ?? 0) + 1);
+          if (!borne.includes(response.status)) {
+            book.faults.push(`${id}: ${response.status} ${text}`);
+          }
+        }
       } catch {
         return;
       }
@@ -130,6 +139,9 @@ export function startOrders(server: TestServer, book: OrderBook): Orders {
   });
   return {
     ended,
+    stop: () => {
+      isStopped = true;
+    },
     acknowledged: (wanted) =>
       new Promise((resolve) => {
         waiters.push({ count: wanted, resolve });

@@ -2,7 +2,9 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { sha256Hex } from "../../src/base/ids.ts";
 import { PicError } from "../../src/domain/errors.ts";
 import {
+  asyncBodyBytesMax,
   asyncCountStep,
+  asyncDataShare,
   asyncFullMs,
   asyncKeptMax,
   asyncPendingMax,
@@ -32,6 +34,7 @@ async function setup() {
     scans: 0,
     admit: (): Promise<void> | null => null,
     added: [] as unknown[],
+    shares: [] as (number | undefined)[],
   };
   const db: Database = new Proxy(folder.db, {
     get: (target, name) => {
@@ -48,7 +51,13 @@ async function setup() {
   const runs = new AsyncRuns({
     db,
     catalog: { cached: () => undefined, get: async () => script() },
-    usage: { admit: () => world.admit(), add: (...added) => void world.added.push(added) },
+    usage: {
+      admit: (_app, _delta, share) => {
+        world.shares.push(share);
+        return world.admit();
+      },
+      add: (...added) => void world.added.push(added),
+    },
     clock: time,
     newId: () => `execution-${String(++made).padStart(6, "0")}`,
   });
@@ -74,6 +83,22 @@ async function rowsOf(db: Database): Promise<number[]> {
   };
   return [await count("outbox"), await count("async_executions")];
 }
+
+test("a body that grows as it is kept is refused, and leaves nothing", async () => {
+  const { db, runs, world } = await setup();
+  // A control character takes seven bytes of JSON in JSON: 60 such requests took 1.4 GB of memory.
+  const body_json = JSON.stringify("\u0001".repeat(asyncBodyBytesMax / 2));
+  const accepted = runs.accept("script-1", { ...asked, ...request({ body_json }) });
+  expect(await codeOf(accepted)).toBe("body_too_large");
+  expect(await rowsOf(db)).toEqual([0, 0]);
+  expect(world.shares).toEqual([]);
+});
+
+test("requests fill only a share of what their app may keep", async () => {
+  const { runs, world } = await setup();
+  await runs.accept("script-1", asked);
+  expect(world.shares).toEqual([asyncDataShare]);
+});
 
 /** As if so many requests of app 1 waited. */
 async function fill(db: Database, rows: number, prefix = "filled-"): Promise<void> {

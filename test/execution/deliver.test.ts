@@ -4,7 +4,7 @@ import type { Delivery } from "../../src/domain/events.ts";
 import { recordErrorBytesMax } from "../../src/domain/limits.ts";
 import { ModuleUnavailable } from "../../src/domain/modules.ts";
 import type { Job, Outcome } from "../../src/sandbox/api.ts";
-import { deferred, delivery, input, outcome, request, settled } from "./fakes.ts";
+import { deferred, delivery, input, outcome, request } from "./fakes.ts";
 import { runnable, setup } from "./invoker.ts";
 
 const guestError = { name: "Error", message: "boom", stack: "at handler" };

@@ -311,3 +311,17 @@ describe("errors", () => {
     expect(made.error).toEqual(error);
   });
 });
+
+test("what a handler of dead letters prints of the request in its event shows no credential", async () => {
+  const headers = { authorization: "Bearer secret-1", accept: "x" };
+  const logs = [
+    { level: "info" as const, message: `got ${JSON.stringify({ headers })}`, fields: null, at: 1 },
+  ];
+  const event = {
+    ...{ id: "event-1", source: "dead_letter" as const, type: "fire" as const, attempt: 1 },
+    ...{ trigger_id: "trigger-1", depth: 1, payload: "{}" },
+  };
+  const made = await record({ request: null, event, outcome: outcome({ logs }) });
+  expect(made.logs[0]?.message).toContain('"accept":"x"');
+  expect(made.logs[0]?.message).not.toContain("secret-1");
+});

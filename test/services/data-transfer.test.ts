@@ -241,6 +241,21 @@ onEachEngine("imports and exports", (open) => {
     expect((await importInto(t, "kv", pieces("", "\n", "   ".trim()))).imported).toBe(0);
   });
 
+  test("a body of nothing but empty lines leaves the event loop its turns", async () => {
+    const t = await open();
+    let isDone = false;
+    const done = importInto(t, "kv", pieces("\n".repeat(500_000))).finally(() => {
+      isDone = true;
+    });
+    let turns = 0;
+    while (!isDone) {
+      await new Promise((resolve) => setImmediate(resolve));
+      turns += 1;
+    }
+    expect((await done).imported).toBe(0);
+    expect(turns).toBeGreaterThan(50);
+  });
+
   test("a dry run finds what is wrong and writes nothing", async () => {
     const t = await open();
     const text =

@@ -56,6 +56,36 @@ test("a long queue gives the event loop its turns", async () => {
   expect(turns).toBeGreaterThan(1);
 });
 
+test("a long transaction gives the event loop its turns, and no other one comes between", async () => {
+  const { writer, connection } = setup();
+  const order: string[] = [];
+  const long = writer.run(async (tx) => {
+    // A pause now and then, whichever way the statements are awaited.
+    for (let index = 0; index < 3_000; index += 1) {
+      await Promise.all(Array.from({ length: 20 }, () => insert(tx)));
+      await insert(tx);
+    }
+    order.push("long");
+  });
+  let turns = 0;
+  const other = writer.run(async (tx) => {
+    await insert(tx);
+    order.push("other");
+  });
+  let isDone = false;
+  const done = Promise.all([long, other]).finally(() => {
+    isDone = true;
+  });
+  while (!isDone) {
+    await new Promise((resolve) => setImmediate(resolve));
+    if (order.length === 0) turns += 1;
+  }
+  await done;
+  expect(order).toEqual(["long", "other"]);
+  expect(turns).toBeGreaterThan(1);
+  expect(connection.get(sql<{ n: number }>`select count(*) as n from t`)?.n).toBe(3_000 * 21 + 1);
+});
+
 test("who waits behind a transaction that hangs is refused in time, and it is rolled back", async () => {
   let at = 0;
   const clock = { now: () => 0, monotonic: () => at };

@@ -210,7 +210,7 @@ export function deadLetterConformance(engine: Engine): void {
     const { now: created_at, ...rest } = told;
     const expected = delivery({
       ...{ ...rest, created_at, script_id: "s2", source: "dead_letter", type: "fire" },
-      ...{ fence: 1, retry: null },
+      ...{ fence: db.outbox.claimsInMemory ? 0 : 1, retry: null },
     });
     expect(claimed).toEqual(["h1", "h2"].map((trigger_id) => ({ ...expected, trigger_id })));
   });

@@ -9,6 +9,7 @@ import { executionConformance } from "./executions.ts";
 import { importConformance } from "./imports.ts";
 import { kvConformance } from "./kv.ts";
 import { outboxConformance } from "./outbox.ts";
+import { removalConformance } from "./removal.ts";
 import { routeConformance } from "./routes.ts";
 import { scriptConformance } from "./scripts.ts";
 import { transactionConformance } from "./transactions.ts";
@@ -31,4 +32,5 @@ export function conformance(engine: Engine): void {
   describe(`${engine.name}: asynchronous executions`, () => asyncExecutionConformance(engine));
   describe(`${engine.name}: outbox and results of tx`, () => outboxConformance(engine));
   describe(`${engine.name}: dead letters and attempts`, () => deadLetterConformance(engine));
+  describe(`${engine.name}: what goes with an app or a script`, () => removalConformance(engine));
 }
