@@ -22,7 +22,6 @@
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
 import { PicError } from "../domain/errors.ts";
-import type { Delivery } from "../domain/events.ts";
 import {
   claimPerAppMax,
   dispatchStopMsMax,
@@ -160,7 +159,7 @@ class Loop implements Dispatcher {
     if (!isEmpty(turn)) await this.#carryOut(turn);
     const failed = this.#unsettled.takeFailed(this.options.clock.monotonic());
     for (const { settlement, tries } of failed) {
-      const turn = { settlements: [settlement], claims: [], renewals: [], held: this.#held() };
+      const turn = { settlements: [settlement], claims: [], renewals: [], ...this.#taken() };
       await this.#carryOutAlone(turn, tries);
     }
     return !isEmpty(turn) || failed.length > 0;
@@ -330,9 +329,9 @@ class Loop implements Dispatcher {
     const renewals = this.#mustRenew ? this.#inFlight.all() : [];
     this.#mustRenew = false;
     while (this.#beginNext());
-    const held = this.#held();
+    const taken = this.#taken();
     const claims = this.#isStopping() ? [] : this.#admission.plan(this.#unsettled.failed);
-    return { settlements, claims, renewals, held };
+    return { settlements, claims, renewals, ...taken };
   }
 
   /** Begins one that was read ahead. False: there is none, or not now. */
@@ -343,9 +342,9 @@ class Loop implements Dispatcher {
   }
 
   /** What is not to be claimed again, but for what is being settled. */
-  #held(): Delivery[] {
+  #taken(): Pick<Turn, "held" | "ahead"> {
     const failed = this.#unsettled.failedDeliveries();
-    return [...this.#inFlight.all(), ...failed, ...this.#admission.ahead()];
+    return { held: [...this.#inFlight.all(), ...failed], ahead: this.#admission.ahead() };
   }
 
   /** Rejects when the database is away: everything is as before then. */

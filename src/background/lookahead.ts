@@ -26,9 +26,9 @@ export class Lookahead {
     return this.#deliveries.length;
   }
 
-  /** What is in here, which a claim must not take. */
-  all(): readonly Delivery[] {
-    return this.#deliveries;
+  /** What is in here at this moment, which a claim must not take, also when it has begun meanwhile. */
+  all(): Delivery[] {
+    return [...this.#deliveries];
   }
 
   /** How many more to read for an app: none while there are enough. */

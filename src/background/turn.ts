@@ -22,6 +22,8 @@ export interface Turn {
   renewals: readonly Delivery[];
   /** What is held besides: its handlers run, or its settlement failed. */
   held: readonly Delivery[];
+  /** What was read ahead: not to be claimed again, and nobody's yet. */
+  ahead: readonly Delivery[];
 }
 
 export interface TurnOptions extends SettleOptions {
@@ -50,10 +52,10 @@ export function isEmpty({ settlements, claims, renewals }: Turn): boolean {
 }
 
 /** Every part of a turn as a turn of its own. */
-export function partsOf({ settlements, claims, renewals, held }: Turn): Turn[] {
+export function partsOf({ settlements, claims, renewals, held, ahead }: Turn): Turn[] {
   // What is not settled yet is not to be claimed either.
   const all = [...held, ...settlements.map(({ delivery }) => delivery)];
-  const nothing = { settlements: [], claims: [], renewals: [], held: all };
+  const nothing = { settlements: [], claims: [], renewals: [], held: all, ahead };
   return [
     ...settlements.map((one) => ({ ...nothing, settlements: [one], held: without(all, one) })),
     ...claims.map((one) => ({ ...nothing, claims: [one] })),
@@ -73,6 +75,7 @@ export async function transact(options: TurnOptions, turn: Turn, now: number): P
   const { db, failpoint } = options;
   const { settlements, claims, renewals } = turn;
   const seen = { seq: 0 };
+  const taken = [...turn.held, ...turn.ahead];
   const result = await db.tx(
     async (tx) => {
       if (settlements.length > 0) failpoint?.("before_settle");
@@ -83,7 +86,7 @@ export async function transact(options: TurnOptions, turn: Turn, now: number): P
         Promise.all(
           renewals.map((one) => renewLease(tx, db.outbox, { ...one, now, lease_ms: leaseMs })),
         ),
-        Promise.all(claims.map((one) => claim(tx, options, one, { now, held: turn.held }))),
+        Promise.all(claims.map((one) => claim(tx, options, one, { now, taken }))),
       ]);
       if (db.outbox.claimsInMemory && settlements.length + claims.length > 0) {
         await noteHeld(tx, [...turn.held, ...claimed.flatMap(begun)]);
@@ -112,9 +115,9 @@ async function claim(
   tx: Tx,
   { db, owner }: TurnOptions,
   { app_id, limit, ahead }: PlannedClaim,
-  { now, held }: { now: number; held: readonly Delivery[] },
+  { now, taken }: { now: number; taken: readonly Delivery[] },
 ): Promise<Claimed> {
-  const own = held.filter((one) => one.app_id === app_id);
+  const own = taken.filter((one) => one.app_id === app_id);
   const wanted = { app_id, owner, now, limit: limit + ahead };
   const deliveries = await claimDeliveries(tx, db.outbox, wanted, own);
   const claimed = { app_id, limit, ahead, deliveries };
