@@ -1,7 +1,7 @@
 /**
  * `bun run bench [name …] [--seconds n] [--rounds n] [--idle n] [--rest n]`: what PiCloud costs, as
  * ratios against floors measured in the same run, and against the budgets of a Raspberry Pi.
- * Names: counters routing throughput events start admin attack footprint backup (all of them without one).
+ * Names: counters routing throughput events start admin attack cron footprint backup (all of them without one).
  *
  * Needs dist/picloud (`./scripts/build`). Figures of one machine in one run: compare within a run.
  */
@@ -11,7 +11,7 @@ import { attackRows } from "./attack.ts";
 import { backupRows } from "./backup.ts";
 import { counterRows } from "./counters.ts";
 import { eventRows } from "./events.ts";
-import { footprintRows, startRows } from "./footprint.ts";
+import { cronRows, footprintRows, startRows } from "./footprint.ts";
 import { routingRows } from "./routing.ts";
 import { printRows, type Row } from "./table.ts";
 import { throughputRows } from "./workloads.ts";
@@ -37,6 +37,7 @@ const suites: Record<string, () => Row[] | Promise<Row[]>> = {
   admin: () => adminRows(Math.max(5, rounds)),
   attack: () => attackRows(Math.max(10, seconds)),
   backup: () => backupRows({ seconds, rounds: Math.max(5, rounds) }),
+  cron: () => cronRows(Number(values.idle)),
   footprint: () =>
     footprintRows({
       idleSeconds: Number(values.idle),

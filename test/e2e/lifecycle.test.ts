@@ -425,7 +425,14 @@ describe("an app", () => {
 
     const refused = await refusal(apps.delete("shop"));
     expect(refused).toMatchObject({ status: 409, code: "conflict" });
-    expect(refused.problem?.would_delete).toEqual({ scripts: 1, routes: 1, kv_entries: 1 });
+    expect(refused.problem?.would_delete).toEqual({
+      scripts: 1,
+      triggers: 0,
+      routes: 1,
+      dead_letters: 0,
+      docs: 0,
+      kv_entries: 1,
+    });
     expect(await count("/shop")).toBe(3);
     await apps.delete("shop", { force: true });
     expect((await fetch(`${server.url}/shop`)).status).toBe(404);
