@@ -9,6 +9,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startServer, type TestServer } from "../e2e/server.ts";
+import { until } from "../e2e/steps.ts";
 
 const executable = process.env.PICLOUD_TEST_ARM64;
 const runner = process.env.PICLOUD_TEST_RUNNER ?? "";
@@ -20,6 +21,18 @@ const count = `import { kv } from "picloud";
 export default async () => ({ n: await kv.collection("c").increment("n") });`;
 const fib = `const fib = (n: number): number => (n < 2 ? n : fib(n - 1) + fib(n - 2));
 export default (ctx) => fib(Number(ctx.request.params.n));`;
+
+const order = `import { docs, kv } from "picloud";
+export default async (ctx) => {
+  const { id } = ctx.request.params;
+  if (id !== "none") await docs.collection("orders").insert({ id, state: "placed" });
+  return kv.collection("done").get("last");
+};`;
+const handler = `import { tx } from "picloud";
+export default ({ event }) => tx(async (t) => {
+  await t.docs.collection("orders").patch(event.key, { state: "done" });
+  await t.kv.collection("done").set("last", event.key);
+});`;
 
 // Only scripts/test builds it and knows the emulator: skipped when run by hand.
 describe.skipIf(executable === undefined)("the ARM64 executable", () => {
@@ -69,6 +82,24 @@ describe.skipIf(executable === undefined)("the ARM64 executable", () => {
       expect(await answer("/fib/15")).toBe("two");
       const broken = server.client.scripts.update(id, { source: "\nexport default () => {" });
       await expect(broken).rejects.toMatchObject({ status: 422 });
+    },
+    msMax,
+  );
+
+  test(
+    "tells a trigger of a document, whose handler writes through tx",
+    async () => {
+      await deploy("order", order, "/order/:id");
+      const { id } = await server.client.scripts.create({ name: "handler", source: handler });
+      await server.client.triggers.docs.create("default", {
+        script_id: id,
+        collection: "orders",
+        operations: ["insert"],
+      });
+      expect(await answer("/order/first")).toBeNull();
+      await until("the handler has run", 60_000, async () =>
+        (await answer("/order/none")) === "first" ? true : null,
+      );
     },
     msMax,
   );
