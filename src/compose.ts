@@ -222,7 +222,7 @@ async function start(config: Config, log: Logger, storage: Storage, ends: End[])
   const gateway = createGateway({
     table: () => live.table(),
     invoker,
-    asyncRuns: new AsyncRuns({ db, catalog, usage: data.usage, clock, newId }),
+    asyncRuns: new AsyncRuns({ db, catalog, usage: data.usage, clock, log, newId }),
     publicBaseUrl: config.publicBaseUrl,
     findScript: (id) => findScript(catalog, id),
     auth: { canExecute: async (token) => (await sessions.authenticate(token)) !== null },

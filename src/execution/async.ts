@@ -12,6 +12,7 @@
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../base/clock.ts";
 import { newToken, sha256Hex } from "../base/ids.ts";
+import type { Logger } from "../base/log.ts";
 import type { Usage } from "../bindings/usage.ts";
 import type { AsyncExecution } from "../domain/async-executions.ts";
 import { PicError } from "../domain/errors.ts";
@@ -27,13 +28,14 @@ import {
   asyncRetryAfterS,
   asyncTrimRows,
 } from "../domain/limits.ts";
+import { DeliveryAnnouncer } from "../storage/announcements.ts";
 import {
   countPendingAsyncExecutions,
   getAsyncExecution,
   insertAsyncExecution,
   trimAsyncExecutions,
 } from "../storage/async-executions.ts";
-import { insertDelivery, outboxChannel } from "../storage/outbox.ts";
+import { insertDelivery } from "../storage/outbox.ts";
 import type { Database } from "../storage/port.ts";
 import type { DeferredRequest } from "./api.ts";
 import { runnable } from "./execute.ts";
@@ -44,6 +46,7 @@ export interface AsyncRunsOptions {
   catalog: Pick<ScriptCatalog, "cached" | "get">;
   usage: Pick<Usage, "admit" | "add">;
   clock: Clock;
+  log: Logger;
   newId: () => string;
 }
 
@@ -66,7 +69,11 @@ interface Room {
 export class AsyncRuns {
   readonly #rooms = new LRUCache<string, Room>({ max: asyncAppsMax });
 
-  constructor(private readonly options: AsyncRunsOptions) {}
+  readonly #announcer: DeliveryAnnouncer;
+
+  constructor(private readonly options: AsyncRunsOptions) {
+    this.#announcer = new DeliveryAnnouncer(options);
+  }
 
   /**
    * Resolves when the request is sure to be run. Throws PicError `not_found` for a script that is gone or
@@ -118,7 +125,7 @@ export class AsyncRuns {
           created_at,
         });
         await insertDelivery(tx, delivery);
-        await db.notify(tx, outboxChannel, app_id);
+        await this.#announcer.announce(tx, app_id);
       })
       .catch(refuseGone);
     return { execution_id, token };

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { sha256Hex } from "../../src/base/ids.ts";
+import { silentLogger } from "../../src/base/log.ts";
 import { PicError } from "../../src/domain/errors.ts";
 import {
   asyncBodyBytesMax,
@@ -59,6 +60,7 @@ async function setup() {
       add: (...added) => void world.added.push(added),
     },
     clock: time,
+    log: silentLogger,
     newId: () => `execution-${String(++made).padStart(6, "0")}`,
   });
   return { db: folder.db, runs, time, world };
