@@ -199,14 +199,17 @@ onEachEngine("an app's entries, for people", (open) => {
     const set = (key: string) => kv.set("one", "r", { collection: "c", key, value: 1 });
     let count = 0;
     while ((await codeOf(set(`k${count}`))) === "none") count += 1;
-    // What is written while the app is measured may be counted twice.
-    expect(count).toBeWithin(1, 4);
-    expect(await codeOf(set("k9"))).toBe("quota_exceeded");
+    // What is written while the app is measured may be above the bound; nothing below it is refused.
+    expect(count).toBeGreaterThanOrEqual(3);
+    expect(await codeOf(set("k9999"))).toBe("quota_exceeded");
     expect(await set("k0")).toBe(2);
     await kv.delete("one", "r", { collection: "c", key: "k0", if_version: 2 });
+    for (let extra = 3; extra < count; extra += 1) {
+      await kv.delete("one", "r", { collection: "c", key: `k${extra}`, if_version: null });
+    }
     // An app is not measured again at once.
     clock.pass(60_000);
-    expect(await set("k9")).toBe(1);
+    expect(await set("k9999")).toBe(1);
   });
 });
 
