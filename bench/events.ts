@@ -140,7 +140,7 @@ async function onPostgres(): Promise<Row[]> {
  * A request that writes an entry, in an app without a trigger and in one with. Handlers that wait
  * hold every slot that events have, so that what is emitted stays where it is.
  */
-async function requestRow(seconds: number, rounds: number): Promise<Row> {
+export async function requestRow(seconds: number, rounds: number): Promise<Row> {
   const server = await startBenchServer({ env: { PICLOUD_MAX_CONCURRENCY: String(slots) } });
   try {
     for (const slug of ["quiet", "told", "parked-0", "parked-1"]) {

@@ -112,6 +112,8 @@ class Loop implements Dispatcher {
   readonly #backoff = new Backoff();
   #isTurning = false;
   #isWoken = false;
+  /** At rest, with apps that may have more than there are slots for. */
+  #waitsForSlot = false;
   #timer: { at: number; cancel: () => void } | null = null;
   #cancelBeat: (() => void) | null = null;
   #stopListening: (() => void) | null = null;
@@ -214,8 +216,9 @@ class Loop implements Dispatcher {
       this.#mustLook = true;
       this.#mustRenew = true;
       this.#backoff.end();
-    } else {
-      this.#admission.apps.add(payload);
+    } else if (!this.#admission.apps.add(payload) && this.#waitsForSlot) {
+      // It waits already, and whoever leaves the gate wakes it: a write need not pay for a turn.
+      return;
     }
     this.#wake();
   }
@@ -224,6 +227,7 @@ class Loop implements Dispatcher {
   #wake(): void {
     if (this.#state === "new" || this.#state === "stopped") return;
     this.#isWoken = true;
+    this.#waitsForSlot = false;
     if (this.#isTurning) return;
     this.#isTurning = true;
     setImmediate(() => void this.#turn());
@@ -277,7 +281,8 @@ class Loop implements Dispatcher {
   /** Nothing can be done now: sees to it that it is woken when there is. */
   #rest(): void {
     const { gate, clock } = this.options;
-    if (this.#admission.apps.size > 0) gate.whenLeft(() => this.#wake());
+    this.#waitsForSlot = this.#admission.apps.size > 0;
+    if (this.#waitsForSlot) gate.whenLeft(() => this.#wake());
     let at = Math.min(
       this.#admission.apps.nextAt() ?? Number.POSITIVE_INFINITY,
       this.#unsettled.nextAt(),

@@ -24,9 +24,10 @@ export class DueApps {
     return this.#ring.size;
   }
 
-  /** An app may have something due now. */
-  add(app_id: string): void {
-    this.#ring.add(app_id);
+  /** An app may have something due now. False: that was known. */
+  add(app_id: string): boolean {
+    const { size } = this.#ring;
+    return this.#ring.add(app_id).size > size;
   }
 
   /** An app will have something due at this time, on the monotonic clock, or earlier. */

@@ -28,6 +28,10 @@ export class LiveTriggers {
 
   constructor(private readonly options: { db: Database; log: Logger }) {}
 
+  /** Of the last look: one write looks three times. */
+  #last: { triggers: readonly LiveTrigger[]; collection: string; ids: readonly string[] } | null =
+    null;
+
   /** Returns a function that stops listening. */
   async start(): Promise<() => void> {
     const stop = await this.options.db.listen(triggersChannel, () => {
@@ -49,9 +53,13 @@ export class LiveTriggers {
     const triggers = this.#known.get(`${kind} ${app_id}`);
     if (triggers === undefined) return none;
     if (triggers === null) return null;
-    return triggers
+    const last = this.#last;
+    if (last?.triggers === triggers && last.collection === collection) return last.ids;
+    const ids = triggers
       .filter((trigger) => matchesCollection(trigger.collection, collection))
       .map(({ id }) => id);
+    this.#last = { triggers, collection, ids };
+    return ids;
   }
 
   /** Never rejects: until it has succeeded, every app may have some. */

@@ -131,7 +131,7 @@ export class Gate {
     app.running -= 1;
     this.#held[gateClass] -= 1;
     if (this.#line.length > 0) this.#handOn();
-    if (this.#whenLeft !== null) this.#tellLeft(this.#whenLeft);
+    if (this.#whenLeft !== null && this.free("event") > 0) this.#tellLeft(this.#whenLeft);
   }
 
   /** Free slots for a class: what a dispatcher may claim. */
@@ -150,7 +150,7 @@ export class Gate {
     return { class: this.#classRunningMax, app: this.#appRunningMax };
   }
 
-  /** Calls `fn` once, after the next slot was given back. Only the last `fn` is called. */
+  /** Calls `fn` once, when a slot was given back and an event may take one. Only the last `fn` is called. */
   whenLeft(fn: () => void): void {
     this.#whenLeft = fn;
   }
