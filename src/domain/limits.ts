@@ -432,8 +432,6 @@ export const deliveryBusyWaitMs = 500;
 /** Waits between two tries of a dispatcher whose database is away: doubling from the first to the second. */
 export const dispatchRetryMsMin = 100;
 export const dispatchRetryMsMax = 5_000;
-/** Where several servers share a database, each looks this often: messages can be lost, servers too. */
-export const dispatchPollMs = 10_000;
 /** How long a dispatcher that stops tries to settle what has ended. */
 export const dispatchStopMsMax = 3_000;
 /** Attempts of one delivery that are shown: the newest. */
@@ -465,7 +463,6 @@ export const asyncAppsMax = 1_024;
 /** Of those that succeeded, and of those that failed, so many of an app are kept: a flood fills no disk. */
 export const asyncKeptMax = 10_000;
 export const asyncTrimRows = 500;
-export const noteCharsMax = 4_096;
 /** Letters that are over, and asynchronous executions, are kept so long. */
 export const deadLetterRetentionDays = 30;
 

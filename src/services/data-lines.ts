@@ -12,6 +12,7 @@ import { kvCollection, kvKey, kvValueJson, member } from "../bindings/kv-argumen
 import type { DataRecord, DataSource } from "../domain/data.ts";
 import { invalidField, PicError } from "../domain/errors.ts";
 import { importLineBytesMax, importLinesPerTurn, ttlSecondsMax } from "../domain/limits.ts";
+import { parseTime } from "../domain/times.ts";
 
 /** One record to be written, checked. */
 export interface RecordLine {
@@ -30,7 +31,6 @@ export interface Line {
 }
 
 const lineFeed = 0x0a;
-const isoTime = /^\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:\d\d)$/;
 
 /** The line of a record, with its end. */
 export function printRecord(source: DataSource, record: DataRecord): string {
@@ -101,8 +101,8 @@ function parsed(text: string): object {
 
 function expiryOf(value: unknown, now: number): number | null {
   if (value === undefined || value === null) return null;
-  const at = typeof value === "string" && isoTime.test(value) ? Date.parse(value) : Number.NaN;
-  if (Number.isNaN(at)) throw invalidField("expires_at", "must be a time in ISO 8601");
+  const at = typeof value === "string" ? parseTime(value) : null;
+  if (at === null) throw invalidField("expires_at", "must be a time in ISO 8601");
   if (at > now + ttlSecondsMax * 1_000) {
     throw invalidField("expires_at", `must be within ${ttlSecondsMax} seconds from now`);
   }

@@ -1,8 +1,6 @@
 /** ISO 8601 on the wire, epoch milliseconds within. */
 import { invalidField } from "../../domain/errors.ts";
-
-/** A date and a time of day; without seconds they are 0. The zone is said. */
-const isoPattern = /^\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:\d\d)$/;
+import { parseTime } from "../../domain/times.ts";
 
 /** Epoch milliseconds as ISO 8601 in UTC. */
 export function isoTime(epochMs: number): string {
@@ -11,7 +9,7 @@ export function isoTime(epochMs: number): string {
 
 /** The epoch milliseconds of an ISO 8601 time. Throws PicError `invalid` for the field `path`. */
 export function readTime(path: string, text: string): number {
-  const time = isoPattern.test(text) ? Date.parse(text) : Number.NaN;
-  if (!Number.isNaN(time)) return time;
+  const time = parseTime(text);
+  if (time !== null) return time;
   throw invalidField(path, "must be a time in ISO 8601, with its zone: 2026-03-01T12:00:00Z");
 }
