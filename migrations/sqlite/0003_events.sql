@@ -41,9 +41,9 @@ create index triggers_by_registrar on triggers (registered_by);
 create index triggers_by_due on triggers (next_at) where kind = 'cron' and is_enabled = 1;
 
 -- trigger_id is '' for an asynchronous route. It refers to no table: a delivery outlives a change of
--- triggers, and who deletes one deletes what waits for it. due_at is 0 for at once; of a claimed row it is
--- when the lease ends, so that one index finds all that may be claimed. Attempts are counted on through a
--- replay, whose policy counts from attempt_base.
+-- triggers, and who deletes one deletes what waits for it. due_at is 0 for at once. A row
+-- that is being handled stays as it is: on this engine only its server knows of that, and lease_owner is
+-- null. Attempts are counted on through a replay, whose policy counts from attempt_base.
 create table outbox (
   event_id text not null check (event_id <> ''),
   trigger_id text not null,
