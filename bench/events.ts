@@ -339,6 +339,7 @@ async function preload({ db }: EventParts, count: number): Promise<void> {
           crashes: 0,
           fence: 0,
           retry: RETRY_DEFAULT,
+          due_at: 0,
           dead_letter_id: null,
           payload: `{"collection":"orders","key":"k${number}","value":1,"previous":null}`,
         });

@@ -43,7 +43,9 @@ create index triggers_by_due on triggers (next_at) where kind = 'cron' and is_en
 -- trigger_id is '' for an asynchronous route. It refers to no table: a delivery outlives a change of
 -- triggers, and who deletes one deletes what waits for it. due_at is 0 for at once. A row
 -- that is being handled stays as it is: on this engine only its server knows of that, and lease_owner is
--- null. Attempts are counted on through a replay, whose policy counts from attempt_base.
+-- null. Attempts are counted on through a replay, whose policy counts from attempt_base. Rows lie in the
+-- order in which they are claimed: with a key by event an index had to tell that order, which was one more
+-- page of every write that emits and of every settlement.
 create table outbox (
   event_id text not null check (event_id <> ''),
   trigger_id text not null,
@@ -63,12 +65,10 @@ create table outbox (
   retry text check (retry is null or json_type(retry) = 'object'),
   dead_letter_id text,
   payload text not null,
-  primary key (event_id, trigger_id),
+  primary key (app_id, due_at, event_id, trigger_id),
   foreign key (script_id, app_id) references scripts (id, app_id) on delete cascade
 ) strict, without rowid;
 
--- The script is in it for who deletes one: an index of its own would be one more page of every write.
-create index outbox_by_due on outbox (app_id, due_at, event_id, trigger_id, script_id);
 -- What `overlap` asks; it costs the other sources nothing.
 create index outbox_by_cron on outbox (trigger_id) where source = 'cron';
 

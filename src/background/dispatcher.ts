@@ -314,7 +314,7 @@ class Loop implements Dispatcher {
   async #look(): Promise<void> {
     const { db } = this.options;
     if (!this.#isPrepared) {
-      if (db.outbox.claimsInMemory) await db.tx(recoverHeld);
+      if (db.outbox.claimsInMemory) await db.tx((tx) => recoverHeld(tx, db.outbox));
       const clampWaits = db.outbox.clampWaits(this.#now());
       if (clampWaits !== null) await db.tx((tx) => tx.run(clampWaits));
       this.#isPrepared = true;

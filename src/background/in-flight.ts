@@ -4,13 +4,13 @@ import type { Logger } from "../base/log.ts";
 import type { Delivery } from "../domain/events.ts";
 import type { Invoker } from "../execution/api.ts";
 import type { DeliveryReport } from "../execution/delivery.ts";
-import type { Reader } from "../storage/port.ts";
+import type { Database } from "../storage/port.ts";
 import { LargePayloads } from "./large-payloads.ts";
 import { hasCrashedTooOften, judge, reportOfCrash, type Settlement } from "./settle.ts";
 import type { DispatcherStep } from "./turn.ts";
 
 export interface InFlightOptions {
-  db: Reader;
+  db: Pick<Database, "get" | "outbox">;
   invoker: Pick<Invoker, "deliver">;
   clock: Clock;
   log: Logger;

@@ -7,13 +7,13 @@ import { PicError } from "../domain/errors.ts";
 import type { Delivery } from "../domain/events.ts";
 import { gateRunningMax, largePayloadsPerAppMax, largePayloadWaitMsMax } from "../domain/limits.ts";
 import { isPayloadLeftOut, readPayload } from "../storage/outbox.ts";
-import type { Reader } from "../storage/port.ts";
+import type { Database } from "../storage/port.ts";
 
 export class LargePayloads {
   /** Of apps that have one which runs or waits. */
   readonly #apps = new Map<string, { turns: Semaphore; users: number }>();
 
-  constructor(private readonly db: Reader) {}
+  constructor(private readonly db: Pick<Database, "get" | "outbox">) {}
 
   /** Resolves to null when its turn did not come, or when the delivery is gone: it is given back. */
   async with<T>(delivery: Delivery, work: () => Promise<T>): Promise<T | null> {

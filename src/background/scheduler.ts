@@ -144,7 +144,7 @@ class Loop implements Scheduler {
         const event_id = newId();
         await insertDelivery(tx, {
           ...{ event_id, trigger_id: id, app_id, script_id, source: "cron", type: "fire" },
-          ...{ depth: 0, root_execution_id: event_id, created_at: now, retry },
+          ...{ depth: 0, root_execution_id: event_id, created_at: now, due_at: 0, retry },
           ...{ attempt: 0, attempt_base: 0, crashes: 0, fence: 0, dead_letter_id: null },
           payload: JSON.stringify({ cron }),
         });

@@ -115,7 +115,7 @@ export function settle(
     case "done":
       return hasTraces(options, delivery, verdict)
         ? settleDone(tx, options, delivery, verdict)
-        : deleteDelivery(tx, delivery);
+        : deleteDelivery(tx, options.db.outbox, delivery);
     case "returned": {
       const { attempt } = delivery;
       const { wait_ms } = verdict;
@@ -141,11 +141,11 @@ function hasTraces(
 
 async function settleDone(
   tx: Tx,
-  { clock }: SettleOptions,
+  { db, clock }: SettleOptions,
   delivery: Delivery,
   { report }: Of<"done">,
 ): Promise<boolean> {
-  if (!(await deleteDelivery(tx, delivery))) return false;
+  if (!(await deleteDelivery(tx, db.outbox, delivery))) return false;
   const { app_id, event_id, attempt, dead_letter_id } = delivery;
   const now = clock.now();
   await deleteTxResults(tx, delivery);
@@ -188,7 +188,7 @@ async function settleDead(
   delivery: Delivery,
   { report, error }: Of<"dead">,
 ): Promise<boolean> {
-  if (!(await deleteDelivery(tx, delivery))) return false;
+  if (!(await deleteDelivery(tx, options.db.outbox, delivery))) return false;
   const now = options.clock.now();
   if (delivery.source === "dead_letter") {
     await deleteTxResults(tx, delivery);

@@ -2,13 +2,12 @@
  * A binding is what a host call does. The sandbox knows this interface and never a binding; a
  * binding knows its context and never the sandbox.
  */
-import type { DeliveryKey } from "./events.ts";
+import type { DeliveryClaim } from "./events.ts";
 
 /** What a handler's host calls need to know of what they handle. */
-export interface DeliveryContext extends DeliveryKey {
+export interface DeliveryContext extends DeliveryClaim {
   readonly depth: number;
   readonly root_execution_id: string;
-  readonly fence: number;
   /** Set by `tx`: there are results to delete when the delivery is settled. */
   has_results: boolean;
 }

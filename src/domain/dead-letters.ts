@@ -67,6 +67,7 @@ export function deliveryOf(letter: DeadLetter, fence: number): Delivery {
     depth: letter.depth,
     root_execution_id: letter.root_execution_id,
     created_at: letter.event_at,
+    due_at: 0,
     attempt: letter.attempts,
     attempt_base: letter.attempts,
     crashes: 0,

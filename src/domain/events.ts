@@ -11,9 +11,17 @@ export interface DeliveryKey {
   trigger_id: string;
 }
 
-/** What waits in the outbox. */
-export interface Delivery extends DeliveryKey {
+/** What finds the row of a delivery, as long as nobody has claimed it anew or given it back. */
+export interface DeliveryClaim extends DeliveryKey {
   app_id: string;
+  /** When it may be claimed, or from when on it might have been: epoch ms, 0 for at once. */
+  due_at: number;
+  /** One more with each claim. */
+  fence: number;
+}
+
+/** What waits in the outbox. */
+export interface Delivery extends DeliveryClaim {
   script_id: string;
   source: EventSource;
   type: EventType;
@@ -29,8 +37,6 @@ export interface Delivery extends DeliveryKey {
   attempt_base: number;
   /** Times that its holder ended without a word. */
   crashes: number;
-  /** One more with each claim. */
-  fence: number;
   /** Null: one attempt. */
   retry: RetryPolicy | null;
   /** The letter that is replayed by this. */

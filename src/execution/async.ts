@@ -194,6 +194,7 @@ function deliveryOf(
     crashes: 0,
     fence: 0,
     retry: RETRY_DEFAULT,
+    due_at: 0,
     dead_letter_id: null,
   };
 }

@@ -110,8 +110,9 @@ function beginOf({ clock, newId }: InvokerOptions, delivery: Delivery): Begin {
 }
 
 function contextOf(delivery: Delivery): DeliveryContext {
-  const { event_id, trigger_id, depth, root_execution_id, fence } = delivery;
-  return { event_id, trigger_id, depth, root_execution_id, fence, has_results: false };
+  const { app_id, due_at, event_id, trigger_id, fence, depth, root_execution_id } = delivery;
+  const claim = { app_id, due_at, event_id, trigger_id, fence };
+  return { ...claim, depth, root_execution_id, has_results: false };
 }
 
 type DeliveryInput = Run["input"] & { event: FinishedEvent };

@@ -49,15 +49,13 @@ export async function deleteAttempts(tx: Tx, { event_id, trigger_id }: DeliveryK
 export async function purgeLeftovers(db: Database, limit: number): Promise<number> {
   const attempts = await db.scan(sql<DeliveryKey & { number: number }>`
     select a.event_id, a.trigger_id, a.number from event_attempts as a
-    where not exists (select 1 from outbox as o
-        where o.event_id = a.event_id and o.trigger_id = a.trigger_id)
+    where (a.event_id, a.trigger_id) not in (select event_id, trigger_id from outbox)
       and not exists (select 1 from dead_letters as d
         where d.event_id = a.event_id and d.trigger_id = a.trigger_id)
     limit ${limit}`);
   const results = await db.scan(sql<DeliveryKey & { ordinal: number }>`
     select r.event_id, r.trigger_id, r.ordinal from tx_results as r
-    where not exists (select 1 from outbox as o
-        where o.event_id = r.event_id and o.trigger_id = r.trigger_id)
+    where (r.event_id, r.trigger_id) not in (select event_id, trigger_id from outbox)
       and not exists (select 1 from dead_letters as d
         where d.event_id = r.event_id and d.trigger_id = r.trigger_id)
     limit ${limit}`);

@@ -6,7 +6,7 @@
  * given back or somebody else has claimed it, as both raise the fence.
  */
 
-import type { Delivery, DeliveryKey, RetryPolicy } from "../domain/events.ts";
+import type { Delivery, DeliveryClaim, DeliveryKey, RetryPolicy } from "../domain/events.ts";
 import {
   claimedPayloadBytesMax,
   deliveriesDroppedMax,
@@ -25,11 +25,12 @@ export interface OutboxRow extends Omit<Delivery, "retry"> {
 }
 
 const outboxColumns = sql<never>`event_id, trigger_id, app_id, script_id, source, type, depth,
-  root_execution_id, created_at, attempt, attempt_base, crashes, fence, retry, dead_letter_id, payload`;
+  root_execution_id, created_at, due_at, attempt, attempt_base, crashes, fence, retry, dead_letter_id,
+  payload`;
 
 /** What OutboxEngine.claim returns: as payload the empty text, which is no JSON, for a large one. */
 export const claimedColumns = sql<never>`event_id, trigger_id, app_id, script_id, source, type, depth,
-  root_execution_id, created_at, attempt, attempt_base, crashes, fence, retry, dead_letter_id,
+  root_execution_id, created_at, due_at, attempt, attempt_base, crashes, fence, retry, dead_letter_id,
   case when octet_length(payload) > ${claimedPayloadBytesMax} then '' else payload end as payload`;
 
 /** It was too large to be claimed along with its delivery. */
@@ -39,11 +40,11 @@ export function isPayloadLeftOut({ payload }: Delivery): boolean {
 
 /** Of a delivery that was claimed; null when it is gone. */
 export async function readPayload(
-  r: Reader,
-  { event_id, trigger_id }: DeliveryKey,
+  db: Pick<Database, "get" | "outbox">,
+  claim: DeliveryClaim,
 ): Promise<string | null> {
-  const row = await r.get(sql<{ payload: string }>`select payload from outbox
-    where event_id = ${event_id} and trigger_id = ${trigger_id}`);
+  const row = await db.get(sql<{ payload: string }>`select payload from outbox
+    where ${db.outbox.rowOf(claim)}`);
   return row?.payload ?? null;
 }
 
@@ -117,15 +118,15 @@ const onInsert = sql<never>`on_insert = 1`;
 const onUpdate = sql<never>`on_update = 1`;
 const onDelete = sql<never>`on_delete = 1`;
 
-/** A new delivery, due at once. */
+/** A new delivery. */
 export async function insertDelivery(tx: Tx, delivery: Delivery): Promise<void> {
   const { retry } = delivery;
-  await tx.run(sql`insert into outbox (${outboxColumns}, due_at, lease_owner)
+  await tx.run(sql`insert into outbox (${outboxColumns}, lease_owner)
     values (${delivery.event_id}, ${delivery.trigger_id}, ${delivery.app_id}, ${delivery.script_id},
       ${delivery.source}, ${delivery.type}, ${delivery.depth}, ${delivery.root_execution_id},
-      ${delivery.created_at}, ${delivery.attempt}, ${delivery.attempt_base}, ${delivery.crashes},
-      ${delivery.fence}, ${retry === null ? null : JSON.stringify(retry)}, ${delivery.dead_letter_id},
-      ${delivery.payload}, 0, null)`);
+      ${delivery.created_at}, ${delivery.due_at}, ${delivery.attempt}, ${delivery.attempt_base},
+      ${delivery.crashes}, ${delivery.fence}, ${retry === null ? null : JSON.stringify(retry)},
+      ${delivery.dead_letter_id}, ${delivery.payload}, null)`);
 }
 
 /** Claimed now, oldest first; large payloads are left out (readPayload). `held` are those of the app that the caller has claimed already. */
@@ -151,19 +152,23 @@ export async function claimDeliveries(
  * Where claims are in memory: notes what is held from this transaction on, so that a server that ends
  * without a word leaves behind what it was doing. One small row, whatever the number of deliveries.
  */
-export async function noteHeld(tx: Tx, held: readonly DeliveryKey[]): Promise<void> {
-  const keys = held.map(({ event_id, trigger_id }) => [event_id, trigger_id]);
-  await setSetting(tx, heldSetting, JSON.stringify(keys));
+export async function noteHeld(
+  tx: Tx,
+  held: readonly Omit<DeliveryClaim, "fence">[],
+): Promise<void> {
+  const rows = held.map((one) => [one.app_id, one.due_at, one.event_id, one.trigger_id]);
+  await setSetting(tx, heldSetting, JSON.stringify(rows));
 }
 
 /** At the start: what an earlier process held counts as a crash, and it holds nothing any more. */
-export async function recoverHeld(tx: Tx): Promise<void> {
-  const keys = JSON.parse((await getSetting(tx, heldSetting)) ?? "[]") as [string, string][];
-  for (const [event_id, trigger_id] of keys) {
+export async function recoverHeld(tx: Tx, engine: OutboxEngine): Promise<void> {
+  const noted = (await getSetting(tx, heldSetting)) ?? "[]";
+  const rows = JSON.parse(noted) as [string, number, string, string][];
+  for (const [app_id, due_at, event_id, trigger_id] of rows) {
     await tx.run(sql`update outbox set crashes = crashes + 1, fence = fence + 1
-      where event_id = ${event_id} and trigger_id = ${trigger_id}`);
+      where ${engine.rowOf({ app_id, due_at, event_id, trigger_id })}`);
   }
-  if (keys.length > 0) await noteHeld(tx, []);
+  if (rows.length > 0) await noteHeld(tx, []);
 }
 const heldSetting = "outbox_held";
 
@@ -174,29 +179,32 @@ const heldSetting = "outbox_held";
 export async function holdsLease(
   tx: Tx,
   engine: OutboxEngine,
-  held: DeliveryKey & { fence: number },
+  held: DeliveryClaim,
 ): Promise<boolean> {
   return (await tx.get(engine.holdLease(held))) !== null;
 }
 
-/** Puts the end of a lease off. False when it was lost. */
+/** Puts the end of a lease off, where it has one. False when it was lost. */
 export async function renewLease(
   tx: Tx,
   engine: OutboxEngine,
-  { event_id, trigger_id, fence, now, lease_ms }: Held & { lease_ms: number },
+  held: Held & { lease_ms: number },
 ): Promise<boolean> {
+  if (engine.claimsInMemory) return holdsLease(tx, engine, held);
+  const { lease_ms, now } = held;
   const { changes } = await tx.run(sql`update outbox set due_at = ${engine.dueIn(lease_ms, now)}
-    where event_id = ${event_id} and trigger_id = ${trigger_id} and fence = ${fence}`);
+    where ${engine.rowOf(held)} and fence = ${held.fence}`);
   return changes > 0;
 }
 
 /** Removes a delivery. False when the lease was lost. */
 export async function deleteDelivery(
   tx: Tx,
-  { event_id, trigger_id, fence }: DeliveryKey & { fence: number },
+  engine: OutboxEngine,
+  held: DeliveryClaim,
 ): Promise<boolean> {
-  const { changes } = await tx.run(sql`delete from outbox where event_id = ${event_id}
-    and trigger_id = ${trigger_id} and fence = ${fence}`);
+  const { changes } = await tx.run(sql`delete from outbox
+    where ${engine.rowOf(held)} and fence = ${held.fence}`);
   return changes > 0;
 }
 
@@ -214,12 +222,11 @@ export async function returnDelivery(
     set attempt = ${held.attempt}, due_at = ${due}, lease_owner = null, fence = fence + 1,
       crashes = case when crashes < ${deliveryCrashesMax} then crashes
         else ${deliveryCrashesMax - 1} end
-    where event_id = ${held.event_id} and trigger_id = ${held.trigger_id} and fence = ${held.fence}`);
+    where ${engine.rowOf(held)} and fence = ${held.fence}`);
   return changes > 0;
 }
 
-interface Held extends DeliveryKey {
-  fence: number;
+interface Held extends DeliveryClaim {
   now: number;
 }
 
@@ -234,7 +241,8 @@ export async function deleteDeliveriesOfTrigger(
   limit = deliveriesDroppedMax,
 ): Promise<number> {
   const dropped = await tx.all(sql<{ event_id: string }>`delete from outbox
-    where (event_id, trigger_id) in (select event_id, trigger_id from outbox
+    where (app_id, due_at, event_id, trigger_id) in (
+      select app_id, due_at, event_id, trigger_id from outbox
       where app_id = ${app_id} and trigger_id = ${trigger_id} limit ${limit})
     returning event_id`);
   if (dropped.length === 0) return 0;

@@ -1,3 +1,4 @@
+import type { DeliveryClaim } from "../domain/events.ts";
 import type { SqlValue, Statement } from "./sql.ts";
 
 /**
@@ -110,8 +111,10 @@ export interface OutboxEngine {
     limit: number;
     held: number;
   }): Statement<Record<string, unknown>>;
+  /** A condition: the row of a delivery, by the key that its table has here. */
+  rowOf(claim: Omit<DeliveryClaim, "fence">): Statement<never>;
   /** The row of a claim that is still held, which nobody claims before the transaction ends. */
-  holdLease(held: { event_id: string; trigger_id: string; fence: number }): Statement;
+  holdLease(held: DeliveryClaim): Statement;
   /** An expression: the value of due_at after a wait of so many ms. */
   dueIn(ms: number, now: number): Statement<never>;
   /** Of one app: how long until something more can be claimed; `ms` is null when there is nothing. */

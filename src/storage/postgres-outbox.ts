@@ -10,6 +10,10 @@ import { sql } from "./sql.ts";
 
 const now = sql<never>`(extract(epoch from clock_timestamp()) * 1000)::bigint`;
 
+/** Not by due_at, which is when the lease ends. */
+const rowOf: OutboxEngine["rowOf"] = ({ event_id, trigger_id }) =>
+  sql<never>`event_id = ${event_id} and trigger_id = ${trigger_id}`;
+
 export const postgresOutbox: OutboxEngine = {
   leaseRenewMs,
   claimsInMemory: false,
@@ -21,9 +25,9 @@ export const postgresOutbox: OutboxEngine = {
       order by due_at, event_id, trigger_id limit ${limit} for update skip locked)
     returning ${claimedColumns}`,
   // Locked: a claim skips it, and a claim that came first changes the fence before this reads it.
-  holdLease: ({ event_id, trigger_id, fence }) => sql`select fence from outbox
-    where event_id = ${event_id} and trigger_id = ${trigger_id} and fence = ${fence}
-    for update`,
+  rowOf,
+  holdLease: (held) => sql`select fence from outbox
+    where ${rowOf(held)} and fence = ${held.fence} for update`,
   dueIn: (ms) => sql<never>`${now} + ${ms}`,
   msUntilDue: (app_id) => sql<{ ms: number | null }>`select greatest(0, due_at - ${now}) as ms
     from outbox where app_id = ${app_id} order by due_at limit 1`,

@@ -18,8 +18,8 @@ const small = sql<never>`limit ${removedSmallRows}`;
 const ofApp: readonly { rows: number; piece: Piece }[] = [
   {
     rows: removedLargeRows,
-    piece: (id) => sql`delete from outbox where (event_id, trigger_id) in (
-      select event_id, trigger_id from outbox where app_id = ${id} ${large})`,
+    piece: (id) => sql`delete from outbox where (app_id, due_at, event_id, trigger_id) in (
+      select app_id, due_at, event_id, trigger_id from outbox where app_id = ${id} ${large})`,
   },
   {
     rows: removedSmallRows,
@@ -78,8 +78,8 @@ export async function removeEventsOfScript(
   await removeAll(
     db,
     removedLargeRows,
-    () => sql`delete from outbox where (event_id, trigger_id) in (
-      select event_id, trigger_id from outbox
+    () => sql`delete from outbox where (app_id, due_at, event_id, trigger_id) in (
+      select app_id, due_at, event_id, trigger_id from outbox
       where app_id = ${app_id} and script_id = ${id} ${large})`,
   );
   await removeAll(

@@ -11,6 +11,11 @@ import { claimedColumns } from "./outbox.ts";
 import type { OutboxEngine } from "./port.ts";
 import { sql } from "./sql.ts";
 
+/** A claim does not move a row, and only the start changes when one is due (clampWaits). */
+const rowOf: OutboxEngine["rowOf"] = ({ app_id, due_at, event_id, trigger_id }) =>
+  sql<never>`app_id = ${app_id} and due_at = ${due_at} and event_id = ${event_id}
+    and trigger_id = ${trigger_id}`;
+
 const longestWait = sql<never>`coalesce(json_extract(retry, '$.max_ms'), ${deliveryBusyWaitMs})`;
 
 export const sqliteOutbox: OutboxEngine = {
@@ -19,8 +24,9 @@ export const sqliteOutbox: OutboxEngine = {
   claim: ({ app_id, now, limit, held }) => sql`select ${claimedColumns} from outbox
     where app_id = ${app_id} and due_at <= ${now}
     order by due_at, event_id, trigger_id limit ${limit + held}`,
-  holdLease: ({ event_id, trigger_id, fence }) => sql`select fence from outbox
-    where event_id = ${event_id} and trigger_id = ${trigger_id} and fence = ${fence}`,
+  rowOf,
+  holdLease: (held) => sql`select fence from outbox
+    where ${rowOf(held)} and fence = ${held.fence}`,
   dueIn: (ms, now) => sql<never>`${now + ms}`,
   // What is due now is held, or it would have been claimed.
   msUntilDue: (app_id, now) => sql<{ ms: number | null }>`select min(due_at) - ${now} as ms

@@ -43,6 +43,7 @@ export function delivery(over: Partial<Delivery> = {}): Delivery {
     crashes: 0,
     fence: 0,
     retry: policy,
+    due_at: 0,
     dead_letter_id: null,
     payload: '{"collection":"c","key":"k","value":1,"previous":null}',
     ...over,

@@ -210,6 +210,7 @@ function deliveryOf(event_id: string, isRoute: boolean): Delivery {
     crashes: 0,
     fence: 0,
     retry,
+    due_at: 0,
     dead_letter_id: null,
     payload: isRoute ? JSON.stringify(deferred) : "{}",
   };

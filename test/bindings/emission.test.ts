@@ -164,6 +164,8 @@ for (const engine of ENGINES) {
 
 function inHandler(depth: number): BindingContext {
   const delivery: DeliveryContext = {
+    app_id: context().app_id,
+    due_at: 0,
     event_id: "e0",
     trigger_id: "t0",
     depth,

@@ -765,6 +765,7 @@ function deliveryOf(event_id: string): Delivery {
     crashes: 0,
     fence: 0,
     retry: null,
+    due_at: 0,
     dead_letter_id: null,
     payload: "{}",
   };

@@ -84,6 +84,8 @@ describe("a delivery", () => {
     world.run = async ({ cx }) => {
       expect(cx).toMatchObject({ app_id: "app-1", script_id: "script-1" });
       expect(cx.delivery).toEqual({
+        app_id: "app-1",
+        due_at: 0,
         event_id: "event-1",
         trigger_id: "trigger-1",
         depth: 2,

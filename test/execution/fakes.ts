@@ -89,6 +89,7 @@ export function delivery(over: Partial<Delivery> = {}): Delivery {
     crashes: 0,
     fence: 7,
     retry: RETRY_DEFAULT,
+    due_at: 0,
     dead_letter_id: null,
     payload: '{"collection":"c","key":"k","value":{"n":1},"previous":null}',
     ...over,

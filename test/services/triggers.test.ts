@@ -70,6 +70,7 @@ function delivery(trigger: Trigger, more: Partial<Delivery> = {}): Delivery {
     crashes: 0,
     fence: 0,
     retry: null,
+    due_at: 0,
     dead_letter_id: null,
     payload: "{}",
     ...more,

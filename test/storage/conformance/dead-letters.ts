@@ -212,7 +212,10 @@ export function deadLetterConformance(engine: Engine): void {
       ...{ ...rest, created_at, script_id: "s2", source: "dead_letter", type: "fire" },
       ...{ fence: db.outbox.claimsInMemory ? 0 : 1, retry: null },
     });
-    expect(claimed).toEqual(["h1", "h2"].map((trigger_id) => ({ ...expected, trigger_id })));
+    const { due_at } = db.outbox.claimsInMemory ? expected : { due_at: expect.any(Number) };
+    expect(claimed).toEqual(
+      ["h1", "h2"].map((trigger_id) => ({ ...expected, due_at, trigger_id })),
+    );
   });
 
   test("attempts of a delivery are listed in order, the newest of very many", async () => {

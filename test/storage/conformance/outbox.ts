@@ -273,9 +273,16 @@ function claim(db: Database, limit: number, more: { app_id?: string } = {}): Pro
     const held = claimed.get(db) ?? [];
     const found = await claimDeliveries(tx, db.outbox, wanted, held);
     claimed.set(db, [...held, ...found]);
-    if (db.outbox.claimsInMemory) await noteHeld(tx, [...held, ...found]);
+    if (!db.outbox.claimsInMemory) return found.map(withoutLeaseEnd);
+    await noteHeld(tx, [...held, ...found]);
     return found;
   });
+}
+
+/** On PostgreSQL `due_at` of a claim is when its lease ends, by the clock of the database. */
+function withoutLeaseEnd(claimed: Delivery): Delivery {
+  expect(claimed.due_at).toBeGreaterThan(0);
+  return { ...claimed, due_at: 0 };
 }
 
 function letGo(db: Database, { event_id, trigger_id }: Delivery): void {
@@ -289,7 +296,7 @@ function firstFence(db: Database): number {
 
 function remove(db: Database, held: Delivery): Promise<boolean> {
   letGo(db, held);
-  return db.tx((tx) => deleteDelivery(tx, held));
+  return db.tx((tx) => deleteDelivery(tx, db.outbox, held));
 }
 
 function holds(db: Database, held: Delivery): Promise<boolean> {
@@ -313,7 +320,7 @@ async function untilDue(db: Database): Promise<number | null> {
 async function leaveBehind(db: Database): Promise<void> {
   claimed.delete(db);
   await db.tx(async (tx) => {
-    if (db.outbox.claimsInMemory) await recoverHeld(tx);
+    if (db.outbox.claimsInMemory) await recoverHeld(tx, db.outbox);
     else await tx.run(sql`update outbox set due_at = 1 where lease_owner is not null`);
   });
 }
