@@ -1,9 +1,10 @@
 /**
- * `bun run bench [name …] [--seconds n] [--rounds n] [--idle n] [--rest n]`: what PiCloud costs, as
- * ratios against floors measured in the same run, and against the budgets of a Raspberry Pi.
- * Names: counters routing throughput events start admin attack cron footprint backup (all of them without one).
+ * `bun run bench [name …] [--seconds n] [--rounds n] [--idle n] [--rest n] [--samples n]`: what PiCloud
+ * costs, as ratios against floors measured in the same run, and against the budgets of a Raspberry Pi.
+ * Names: counters routing throughput events start admin attack cron footprint backup login pic (all of
+ * them without one).
  *
- * Needs dist/picloud (`./scripts/build`). Figures of one machine in one run: compare within a run.
+ * Needs dist/picloud and dist/pic (`./scripts/build`). Figures of one machine in one run: compare within a run.
  */
 import { parseArgs } from "node:util";
 import { adminRows } from "./admin.ts";
@@ -12,6 +13,8 @@ import { backupRows } from "./backup.ts";
 import { counterRows } from "./counters.ts";
 import { eventRows } from "./events.ts";
 import { cronRows, footprintRows, startRows } from "./footprint.ts";
+import { loginRows } from "./login.ts";
+import { picRows } from "./pic.ts";
 import { routingRows } from "./routing.ts";
 import { printRows, type Row } from "./table.ts";
 import { throughputRows } from "./workloads.ts";
@@ -23,6 +26,7 @@ const { values, positionals } = parseArgs({
     rounds: { type: "string", default: "3" },
     idle: { type: "string", default: "60" },
     rest: { type: "string", default: "60" },
+    samples: { type: "string", default: "1000" },
   },
 });
 const seconds = Number(values.seconds);
@@ -37,6 +41,8 @@ const suites: Record<string, () => Row[] | Promise<Row[]>> = {
   admin: () => adminRows(Math.max(5, rounds)),
   attack: () => attackRows(Math.max(10, seconds)),
   backup: () => backupRows({ seconds, rounds: Math.max(5, rounds) }),
+  login: () => loginRows(Number(values.samples)),
+  pic: () => picRows(Math.max(40, rounds)),
   cron: () => cronRows(Number(values.idle)),
   footprint: () =>
     footprintRows({

@@ -56,7 +56,7 @@ const OWN_STAGE = ["test/e2e/", "test/browser/", "test/arm64/", "test/soak/"];
  */
 const ONLY_POSTGRES = /^test\/e2e\/postgres(-\w+)?\.test\.ts$/;
 const BOTH_ENGINES =
-  "concurrency crash durability lifecycle listeners modules operations reset-password";
+  "concurrency crash durability lifecycle listeners modules operations reset-password set-role";
 
 const STAGES: readonly Stage[] = [
   {
@@ -66,7 +66,7 @@ const STAGES: readonly Stage[] = [
   },
   { name: "types", minutesMax: 3, run: (ms) => check([bun, "x", "tsc", "--noEmit"], ms) },
   { name: "style", minutesMax: 2, run: (ms) => tests(["test/style.test.ts"], ms) },
-  { name: "unit", minutesMax: 12, run: (ms) => withPostgres(unitFiles(), ms) },
+  { name: "unit", minutesMax: 15, run: unit },
   { name: "build", minutesMax: 2, run: () => building() },
   { name: "e2e", minutesMax: 10, run: (ms) => withPostgres(e2eFiles(), ms) },
   { name: "postgres", minutesMax: 12, run: onPostgres },
@@ -146,9 +146,37 @@ async function building(): Promise<Outcome> {
 async function withPostgres(files: string[], msMax: number): Promise<Outcome> {
   const provided = await providePostgres();
   const outcome = await tests(files, msMax, postgresEnvironment(provided));
-  return "missing" in provided
-    ? { ...outcome, reason: `no PostgreSQL: ${provided.missing}` }
-    : outcome;
+  return "missing" in provided ? { ...outcome, ...withoutPostgres(provided) } : outcome;
+}
+
+function withoutPostgres({ missing }: { missing: string }): Pick<Outcome, "reason"> {
+  return { reason: `no PostgreSQL: ${missing}` };
+}
+
+/**
+ * The stores' tests beside the others: they wait for PostgreSQL's disk most of the time. Then, alone, the
+ * sandbox's, which tell a slow script by the clock.
+ */
+async function unit(msMax: number): Promise<Outcome> {
+  const end = performance.now() + msMax;
+  const provided = await providePostgres();
+  const env = postgresEnvironment(provided);
+  const under = (file: string, folder: string): boolean => file.startsWith(`test/${folder}/`);
+  const files = Map.groupBy(unitFiles(), (file) =>
+    under(file, "storage") ? "stores" : under(file, "sandbox") ? "sandbox" : "others",
+  );
+  const run = (group: "stores" | "sandbox" | "others"): Promise<Outcome> =>
+    tests(files.get(group) ?? [], Math.max(1, end - performance.now()), env);
+  const outcomes = [...(await Promise.all([run("stores"), run("others")])), await run("sandbox")];
+  const sum = (of: (outcome: Outcome) => number): number =>
+    outcomes.reduce((total, outcome) => total + of(outcome), 0);
+  const outcome = {
+    passed: sum(({ passed }) => passed),
+    failed: sum(({ failed }) => failed),
+    skipped: sum(({ skipped }) => skipped),
+    output: outcomes.map(({ output }) => output).join("\n"),
+  };
+  return "missing" in provided ? { ...outcome, ...withoutPostgres(provided) } : outcome;
 }
 
 async function onPostgres(msMax: number): Promise<Outcome> {

@@ -3,29 +3,19 @@
  * from the schemas, so that no validator is bundled with it.
  */
 
-import type { LoginInput, LoginOutput, SetupInput, WireAccount } from "./schema/accounts.ts";
-import type { AppInput, WireApp } from "./schema/apps.ts";
+import { accessCalls } from "./client-access.ts";
+import { type ApiCalls, type PageOptions, part, type Query, type Sent } from "./client-calls.ts";
+import { dataCalls } from "./client-data.ts";
 import type {
-  ImportSettings,
-  WireClearedRecords,
-  WireDataCollection,
-  WireImportCounts,
-} from "./schema/data.ts";
-import type {
-  CountInput,
-  DocumentInput,
-  DocumentPatch,
-  DocumentReplacement,
-  documentQuery,
-  ExplainInput,
-  FindInput,
-  IndexInput,
-  WireDocument,
-  WireDocumentIndex,
-  WireDocumentWritten,
-  WireExplanation,
-} from "./schema/data-docs.ts";
-import type { KvEntryInput, WireKvEntry, WireKvWritten } from "./schema/data-kv.ts";
+  LoginInput,
+  LoginOutput,
+  PasswordInput,
+  SetupInput,
+  WireEndedSessions,
+  WireMe,
+  WireSession,
+} from "./schema/accounts.ts";
+import type { AppInput, AppPatch, WireApp } from "./schema/apps.ts";
 import type {
   DeadLetterBatchInput,
   DeadLetterFilterInput,
@@ -37,8 +27,10 @@ import type {
   WireWholeDeadLetter,
 } from "./schema/dead-letters.ts";
 import type { WireExecution } from "./schema/executions.ts";
+import type { DeploymentInput, WireDeployment } from "./schema/manifest.ts";
 import type { WirePage } from "./schema/pages.ts";
 import type {
+  CheckInput,
   CheckOutput,
   MatchInput,
   MatchOutput,
@@ -57,7 +49,6 @@ import type {
   WireVersion,
   WireVersionSummary,
 } from "./schema/scripts.ts";
-
 import type {
   CronPreviewInput,
   CronTriggerInput,
@@ -72,6 +63,8 @@ import type {
   WireDeadLetterTrigger,
   WireTrigger,
 } from "./schema/triggers.ts";
+
+export type { PageOptions } from "./client-calls.ts";
 
 export interface ClientOptions {
   /** Of either listener, without a path: `http://pi:8080`. */
@@ -106,13 +99,15 @@ export class PicClientError extends Error {
   }
 }
 
-export interface PageOptions {
-  limit?: number;
-  cursor?: string | null;
+export interface ScriptFilterInput {
+  /** Id or slug. */
+  app?: string;
+  kind?: string;
+  /** A part of the name or of the description. */
+  q?: string;
+  /** All of the name. */
+  name?: string;
 }
-
-type DocumentPlace = typeof documentQuery.infer;
-type Query = Record<string, string | number | boolean | null | undefined>;
 
 /** Every call throws PicClientError for an answer that is not 2xx, and what fetch throws. */
 export class PicClient {
@@ -132,8 +127,29 @@ export class PicClient {
       await this.#call("POST", "/auth/logout");
       this.#token = undefined;
     },
-    me: () => this.#call<WireAccount>("GET", "/auth/me"),
+    me: () => this.#call<WireMe>("GET", "/auth/me"),
+    changePassword: (input: PasswordInput) =>
+      this.#call<void>("POST", "/auth/password", { body: input }),
+    sessions: (page: PageOptions = {}) =>
+      this.#call<WirePage<WireSession>>("GET", "/auth/sessions", { query: { ...page } }),
+    endSession: (id: string) => this.#call<void>("DELETE", `/auth/sessions/${part(id)}`),
+    endOtherSessions: () => this.#call<WireEndedSessions>("DELETE", "/auth/sessions"),
   };
+
+  readonly #calls: ApiCalls = {
+    call: (method, path, sent) => this.#call(method, path, sent),
+    send: (method, path, sent) => this.#send(method, path, sent),
+  };
+  readonly #access = accessCalls(this.#calls);
+  readonly #data = dataCalls(this.#calls);
+
+  readonly audit = this.#access.audit;
+  readonly accounts = this.#access.accounts;
+  readonly hosts = this.#access.hosts;
+  readonly apiKeys = this.#access.apiKeys;
+  readonly members = this.#access.members;
+  readonly kv = this.#data.kv;
+  readonly docs = this.#data.docs;
 
   readonly apps = {
     create: (input: AppInput) => this.#call<WireApp>("POST", "/apps", { body: input }),
@@ -141,6 +157,8 @@ export class PicClient {
       this.#call<WirePage<WireApp>>("GET", "/apps", { query: { ...page } }),
     /** @param app id or slug */
     get: (app: string) => this.#call<WireApp>("GET", `/apps/${part(app)}`),
+    update: (app: string, patch: AppPatch) =>
+      this.#call<WireApp>("PATCH", `/apps/${part(app)}`, { body: patch }),
     delete: (app: string, options: { force?: boolean } = {}) =>
       this.#call<void>("DELETE", `/apps/${part(app)}`, { query: options }),
   };
@@ -148,7 +166,7 @@ export class PicClient {
   readonly scripts = {
     create: (input: ScriptInput) =>
       this.#call<WireSavedScript>("POST", "/scripts", { body: input }),
-    list: (filter: { app?: string; kind?: string; q?: string } & PageOptions = {}) =>
+    list: (filter: ScriptFilterInput & PageOptions = {}) =>
       this.#call<WirePage<WireScriptSummary>>("GET", "/scripts", { query: { ...filter } }),
     get: (id: string) => this.#call<WireScript>("GET", `/scripts/${part(id)}`),
     update: (id: string, patch: ScriptPatch) =>
@@ -180,8 +198,15 @@ export class PicClient {
       }),
     get: (id: string) => this.#call<WireRoute>("GET", `/routes/${part(id)}`),
     delete: (id: string) => this.#call<void>("DELETE", `/routes/${part(id)}`),
-    check: (input: RouteInput) => this.#call<CheckOutput>("POST", "/routes/check", { body: input }),
+    check: (input: CheckInput) => this.#call<CheckOutput>("POST", "/routes/check", { body: input }),
     match: (input: MatchInput) => this.#call<MatchOutput>("POST", "/routes/match", { body: input }),
+  };
+
+  /** @param app id or slug */
+  readonly deployments = {
+    /** Makes the app what the manifest says, or says with `dry_run` what that would change. */
+    create: (app: string, input: DeploymentInput) =>
+      this.#call<WireDeployment>("POST", `/apps/${part(app)}/deployments`, { body: input }),
   };
 
   /** What an app's events run. @param app id or slug */
@@ -241,50 +266,6 @@ export class PicClient {
       }),
   };
 
-  /** An app's entries. @param app id or slug */
-  readonly kv = {
-    ...this.#dataOf("kv"),
-    entries: (app: string, asked: { collection: string; prefix?: string } & PageOptions) =>
-      this.#call<WirePage<WireKvEntry>>("GET", `/apps/${part(app)}/kv/entries`, {
-        query: { ...asked },
-      }),
-    get: (app: string, place: { collection: string; key: string }) =>
-      this.#call<WireKvEntry>("GET", `/apps/${part(app)}/kv/entry`, { query: place }),
-    set: (app: string, input: KvEntryInput) =>
-      this.#call<WireKvWritten>("PUT", `/apps/${part(app)}/kv/entry`, { body: input }),
-    delete: (app: string, place: { collection: string; key: string; if_version?: number }) =>
-      this.#call<void>("DELETE", `/apps/${part(app)}/kv/entry`, { query: place }),
-  };
-
-  /** An app's documents. @param app id or slug */
-  readonly docs = {
-    ...this.#dataOf("docs"),
-    find: (app: string, input: FindInput) =>
-      this.#call<WirePage<WireDocument>>("POST", `/apps/${part(app)}/docs/find`, { body: input }),
-    count: (app: string, input: CountInput) =>
-      this.#call<{ count: number }>("POST", `/apps/${part(app)}/docs/count`, { body: input }),
-    explain: (app: string, input: ExplainInput) =>
-      this.#call<WireExplanation>("POST", `/apps/${part(app)}/docs/explain`, { body: input }),
-    get: (app: string, place: DocumentPlace) =>
-      this.#call<WireDocument>("GET", `/apps/${part(app)}/docs/document`, { query: { ...place } }),
-    insert: (app: string, input: DocumentInput) =>
-      this.#call<WireDocumentWritten>("POST", `/apps/${part(app)}/docs/document`, { body: input }),
-    replace: (app: string, input: DocumentReplacement) =>
-      this.#call<WireDocumentWritten>("PUT", `/apps/${part(app)}/docs/document`, { body: input }),
-    patch: (app: string, input: DocumentPatch) =>
-      this.#call<WireDocumentWritten>("PATCH", `/apps/${part(app)}/docs/document`, { body: input }),
-    delete: (app: string, place: DocumentPlace & { if_version?: number }) =>
-      this.#call<void>("DELETE", `/apps/${part(app)}/docs/document`, { query: { ...place } }),
-    indexes: (app: string, collection: string) =>
-      this.#call<{ items: WireDocumentIndex[] }>("GET", `/apps/${part(app)}/docs/indexes`, {
-        query: { collection },
-      }),
-    createIndex: (app: string, input: IndexInput) =>
-      this.#call<WireDocumentIndex>("POST", `/apps/${part(app)}/docs/indexes`, { body: input }),
-    dropIndex: (app: string, input: IndexInput) =>
-      this.#call<void>("DELETE", `/apps/${part(app)}/docs/indexes`, { query: { ...input } }),
-  };
-
   readonly executions = {
     get: (id: string) => this.#call<WireExecution>("GET", `/executions/${part(id)}`),
   };
@@ -308,30 +289,6 @@ export class PicClient {
     };
   }
 
-  /** What entries and documents have in common. */
-  #dataOf(source: "kv" | "docs") {
-    const all = (app: string) => `/apps/${part(app)}/${source}`;
-    return {
-      collections: (app: string, page: PageOptions = {}) =>
-        this.#call<WirePage<WireDataCollection>>("GET", all(app), { query: { ...page } }),
-      /** A bounded number of records: again while the answer says that there are more. */
-      clear: (app: string, asked: { collection: string; confirm: string; emit?: boolean }) =>
-        this.#call<WireClearedRecords>("DELETE", `${all(app)}/collection`, { query: asked }),
-      /** JSON Lines. Reading them throws when the export was cut off. */
-      export: async (app: string, asked: { collection?: string } = {}): Promise<Response> =>
-        this.#send("GET", `${all(app)}/export`, { query: asked }),
-      import: async (
-        app: string,
-        lines: Blob | ReadableStream<Uint8Array> | string,
-        options: ImportSettings = {},
-      ): Promise<WireImportCounts> => {
-        const sent = { lines, query: { ...options } };
-        const response = await this.#send("POST", `${all(app)}/import`, sent);
-        return (await response.json()) as WireImportCounts;
-      },
-    };
-  }
-
   async #call<T>(
     method: string,
     path: string,
@@ -344,15 +301,7 @@ export class PicClient {
   }
 
   /** The answer, unread. */
-  async #send(
-    method: string,
-    path: string,
-    {
-      query,
-      json,
-      lines,
-    }: { query: Query; json?: string; lines?: Blob | ReadableStream<Uint8Array> | string },
-  ): Promise<Response> {
+  async #send(method: string, path: string, { query, json, lines }: Sent): Promise<Response> {
     const headers = new Headers({ accept: "application/json, application/x-ndjson" });
     if (this.#token !== undefined) headers.set("authorization", `Bearer ${this.#token}`);
     if (json !== undefined) headers.set("content-type", "application/json");
@@ -376,10 +325,6 @@ export class PicClient {
     const search = given.size === 0 ? "" : `?${given}`;
     return `${this.options.base_url.replace(/\/+$/, "")}/api/v1/admin${path}${search}`;
   }
-}
-
-function part(text: string): string {
-  return encodeURIComponent(text);
 }
 
 async function failure(response: Response): Promise<PicClientError> {

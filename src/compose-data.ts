@@ -1,7 +1,9 @@
 /** What people do with an app's data, over the code of the scripts' bindings. */
 import type { Clock } from "./base/clock.ts";
 import { newId } from "./base/ids.ts";
+import { DocsIndexes } from "./bindings/docs.ts";
 import type { ComposedBindings } from "./compose-bindings.ts";
+import type { Audit } from "./services/audit.ts";
 import { DataDocs } from "./services/data-docs.ts";
 import { DataKv } from "./services/data-kv.ts";
 import { DataRecords } from "./services/data-records.ts";
@@ -15,13 +17,14 @@ export interface ComposedData {
 }
 
 export function composeData(
-  { db, clock }: { db: Database; clock: Clock },
+  { db, clock, audit }: { db: Database; clock: Clock; audit: Audit },
   bindings: Omit<ComposedBindings, "bindings">,
 ): ComposedData {
   const { usage, docs } = bindings;
-  const around = { db, clock, usage };
+  const around = { db, clock, usage, audit };
   const writes = { kv: bindings.kvWrites, docs: bindings.docsWrites };
   const quiet = { kv: bindings.quietKvWrites, docs: bindings.quietDocsWrites };
+  const indexes = new DocsIndexes({ db, clock, usage });
   const entries = new DataRecords({
     ...around,
     source: "kv",
@@ -38,7 +41,7 @@ export function composeData(
   });
   return {
     kv: new DataKv({ db, clock, records: entries }),
-    docs: new DataDocs({ db, clock, newId, records: documents, docs }),
+    docs: new DataDocs({ db, clock, newId, records: documents, docs, indexes, audit }),
     transfer: new DataTransfer({ ...around, writes, quiet }),
   };
 }

@@ -18,9 +18,12 @@ import type { Logger } from "./base/log.ts";
 import { countersSince, snapshotCounters } from "./base/metrics.ts";
 import type { Supervisor } from "./base/notify.ts";
 import { composeBindings } from "./compose-bindings.ts";
+import { openStorage, type Storage } from "./compose-storage.ts";
 import type { Config } from "./config.ts";
+import { type Account, foldUsername, type InstanceRole } from "./domain/accounts.ts";
 import { PicError } from "./domain/errors.ts";
-import { drainMsMax, notifySendMsMax } from "./domain/limits.ts";
+import { drainMsMax, listLimitMax, notifySendMsMax } from "./domain/limits.ts";
+import type { Page } from "./domain/pages.ts";
 import type { Invoker } from "./execution/api.ts";
 import { AsyncRuns } from "./execution/async.ts";
 import { Gate } from "./execution/gate.ts";
@@ -38,13 +41,12 @@ import { SDK_VERSION } from "./sdk/declarations.ts";
 import { Accounts } from "./services/accounts.ts";
 import { Apps } from "./services/apps.ts";
 import { LoginAttempts } from "./services/attempts.ts";
-import { StoredClock } from "./services/clock.ts";
+import { Audit } from "./services/audit.ts";
+import { Authentication } from "./services/authentication.ts";
 import { LiveRoutes } from "./services/live-routes.ts";
 import { Passwords } from "./services/passwords.ts";
 import { Sessions } from "./services/sessions.ts";
 import type { Database, Tx } from "./storage/port.ts";
-import { openSqliteFolder } from "./storage/sqlite.ts";
-import { lockDataDir } from "./storage/sqlite-lock.ts";
 
 export type { Supervision } from "./background/supervision.ts";
 
@@ -70,95 +72,47 @@ export interface Server {
 
 export interface AdminTools {
   resetPassword(username: string, password: string): Promise<void>;
+  /** Throws PicError `not_found`, `conflict` (the last active owner). */
+  setRole(username: string, role: InstanceRole): Promise<void>;
+  /** A page of accounts, by name. */
+  list(cursor: string | null): Promise<Page<Account>>;
   stop(): Promise<void>;
-}
-
-/** What is constructed before anything listens. */
-interface Storage {
-  db: Database;
-  logs: Database;
-  clock: StoredClock;
-  close(): Promise<void>;
-}
-
-/** PostgreSQL when there is an address of one, and then nothing is kept in the data folder. */
-async function openStorage(config: Config, log: Logger, signal?: AbortSignal): Promise<Storage> {
-  const { databaseUrl } = config;
-  const opened = await (databaseUrl === null
-    ? openFolder(config, log)
-    : openServerDatabase(databaseUrl, log, signal));
-  try {
-    const clock = new StoredClock(opened.db, systemClock);
-    await clock.load();
-    return { ...opened, clock };
-  } catch (error) {
-    await opened.close();
-    throw error;
-  }
-}
-
-/** Opens the data folder for this process alone. */
-async function openFolder(config: Config, log: Logger): Promise<Omit<Storage, "clock">> {
-  const lock = lockDataDir(config.dataDir);
-  try {
-    const { db, logs, close } = await openSqliteFolder({
-      dir: config.dataDir,
-      durability: config.durability,
-      clock: systemClock,
-      log,
-      onFatal: (error) => {
-        log.error("the disk failed: nothing more can be acknowledged", { error });
-        process.exit(1);
-      },
-    });
-    return { db, logs, close: () => close().then(() => lock.release()) };
-  } catch (error) {
-    lock.release();
-    throw error;
-  }
-}
-
-/** Waits for PostgreSQL. Other servers may work on the same database. */
-async function openServerDatabase(
-  url: string,
-  log: Logger,
-  signal?: AbortSignal,
-): Promise<Omit<Storage, "clock">> {
-  // Loaded here: a server on SQLite never holds the client in its memory.
-  const { openPostgres } = await import("./storage/postgres.ts");
-  return openPostgres({
-    url,
-    clock: systemClock,
-    log,
-    onFatal: (error) => {
-      log.error("the database cannot be used by this server any more", { error });
-      process.exit(1);
-    },
-    ...(signal === undefined ? {} : { signal }),
-  });
 }
 
 /** Accounts, and what they stand on. */
 function composeAccounts({ db, clock }: Storage, config: Config, log: Logger) {
-  const sessions = new Sessions({ db, clock, log, ttl_hours: config.sessionTtlHours });
+  const session_ttl_hours = config.sessionTtlHours;
+  const authentication = new Authentication({ db, clock, log, session_ttl_hours });
+  const audit = new Audit({ db, clock, newId });
+  const sessions = new Sessions({ db, clock, audit, ttl_hours: session_ttl_hours });
+  const passwords = new Passwords();
+  const attempts = new LoginAttempts(clock);
   const accounts = new Accounts({
     db,
     clock,
     log,
     newId,
-    passwords: new Passwords(),
-    attempts: new LoginAttempts(clock),
+    passwords,
+    attempts,
     sessions,
+    audit,
   });
-  return { sessions, accounts };
+  return { sessions, accounts, authentication, audit, passwords };
 }
 
 /** For `picloud admin …`: the folder must not be in use; a PostgreSQL database may be. */
 export async function composeAdmin(config: Config, log: Logger): Promise<AdminTools> {
+  const { AccountAdmin } = await import("./services/account-admin.ts");
   const storage = await openStorage(config, log);
-  const { accounts } = composeAccounts(storage, config, log);
+  const { db, clock } = storage;
+  const { accounts, audit, passwords } = composeAccounts(storage, config, log);
+  const accountAdmin = new AccountAdmin({ db, clock, newId, audit, passwords });
   return {
     resetPassword: (username, password) => accounts.resetPassword(username, password),
+    setRole: async (username, role) => {
+      await accountAdmin.update("command", foldUsername(username), { role });
+    },
+    list: (cursor) => accountAdmin.list({}, { limit: listLimitMax, cursor }),
     stop: () => storage.close(),
   };
 }
@@ -211,10 +165,11 @@ async function start(config: Config, log: Logger, storage: Storage, ends: End[])
     log,
   });
   ends.push(() => compiler.stop());
-  const { accounts, sessions } = composeAccounts(storage, config, log);
+  const access = composeAccounts(storage, config, log);
+  const { accounts, authentication, audit } = access;
   const live = new LiveRoutes({ db, log });
-  ends.push(await live.start(), await sessions.listen());
-  const apps = new Apps({ db, clock, newId, live });
+  ends.push(await live.start());
+  const apps = new Apps({ db, clock, newId, live, audit });
   await apps.start();
   const { setup_token } = await accounts.start(firstAccount(config));
 
@@ -225,12 +180,14 @@ async function start(config: Config, log: Logger, storage: Storage, ends: End[])
     asyncRuns: new AsyncRuns({ db, catalog, usage: data.usage, clock, log, newId }),
     publicBaseUrl: config.publicBaseUrl,
     findScript: (id) => findScript(catalog, id),
-    auth: { canExecute: async (token) => (await sessions.authenticate(token)) !== null },
+    authoriseExecute: async (token, id) => {
+      await authentication.authoriseScript(token, "script.execute", id);
+    },
     admin: async () => {
       // Who logs in is about to save: the compiler starts while the admin plane loads.
       compiler.prepare();
       const { composeAdminPlane } = await import("./compose-admin.ts");
-      const parts = { config, log, db, clock, accounts, sessions, apps, live, compiler };
+      const parts = { config, log, db, clock, ...access, apps, live, compiler };
       return composeAdminPlane({ ...parts, records, data });
     },
     version: () => versions(config, db),
@@ -243,7 +200,7 @@ async function start(config: Config, log: Logger, storage: Storage, ends: End[])
   servers = listen(config, gateway, log);
   // Both drain what runs, in the same time.
   ends.push(async () => void (await Promise.all([servers?.stop(drainMsMax), dispatcher.stop()])));
-  startMaintenance(config, log, storage, records, ends);
+  startMaintenance(config, log, storage, { records, audit }, ends);
   await startScheduler(storage, log, ends);
   const addresses = addressesOf(config, servers);
   const probe = createLiveness({ db, sandboxes: dataPlane.sandboxes });
@@ -301,21 +258,22 @@ function startMaintenance(
   config: Config,
   log: Logger,
   storage: Storage,
-  records: ExecutionRecords,
+  { records, audit }: { records: ExecutionRecords; audit: Audit },
   ends: End[],
 ): void {
-  const { db, logs, clock } = storage;
   const maintenance = createMaintenance({
-    db,
-    logs,
-    clock,
-    storeTime: (tx) => clock.store(tx),
+    ...storage,
+    storeTime: (tx) => storage.clock.store(tx),
     log,
     log_retention_days: config.logRetentionDays,
     log_max_mb: config.logMaxMb,
+    audit_retention_days: config.auditRetentionDays,
+    audit_max_mb: config.auditMaxMb,
+    tellPurged: (tx, purged) => audit.purged(tx, purged),
     activity: () => records.stats().written + snapshotCounters().commits,
   });
   records.watchWrites((bytes) => maintenance.wrote(bytes));
+  audit.watchWrites((bytes) => maintenance.audited(bytes));
   maintenance.start();
   ends.push(() => maintenance.stop());
 }

@@ -8,6 +8,7 @@
 import { resolve } from "node:path";
 import type { Supervisor } from "./base/notify.ts";
 import { suggestion } from "./base/suggestion.ts";
+import { tokenVariable, urlVariable } from "./domain/credentials.ts";
 import {
   LIMIT_CEILINGS,
   LIMIT_NAMES,
@@ -97,6 +98,8 @@ export function loadConfig(around: Surroundings, role: RoleArguments = {}): Load
     appDataRows: read(SETTINGS.appDataRows),
     logRetentionDays: read(SETTINGS.logRetentionDays),
     logMaxMb: read(SETTINGS.logMaxMb),
+    auditRetentionDays: read(SETTINGS.auditRetentionDays),
+    auditMaxMb: read(SETTINGS.auditMaxMb),
     logFormat: read(SETTINGS.logFormat),
     logLevel: read(SETTINGS.logLevel),
     durability: read(SETTINGS.durability),
@@ -192,6 +195,8 @@ function readEnvironment(env: Surroundings["env"], problems: string[], warnings:
   const known = knownNames();
   for (const [name, text] of Object.entries(env)) {
     if (!name.startsWith(variablePrefix) || text === undefined) continue;
+    // Those of `pic`, which may well be used on the same machine.
+    if (name === urlVariable || name === tokenVariable) continue;
     if (known.includes(name)) {
       // An empty variable is how compose files and unit files say "not set".
       if (text !== "") layer.set(name, { text, label: name });

@@ -53,6 +53,8 @@ async function run(name: string, rest: string[]): Promise<number> {
       return wantsHelp(rest) ? help("backup") : backup(rest);
     case "restore":
       return wantsHelp(rest) ? help("restore") : restore(rest);
+    case "pic":
+      return (await import("./cli/main.ts")).picMain(rest, process.env);
     case "help":
     case "--help":
     case "-h":
@@ -113,27 +115,64 @@ function announce(
 async function admin(rest: string[]): Promise<number> {
   process.umask(ownerOnly);
   const [command = "", ...after] = rest;
-  if (wantsHelp(rest)) return help("admin reset-password");
-  if (command !== "reset-password") {
-    complain(`unknown command admin ${command}; did you mean admin reset-password <username>?`);
-    return exitUsage;
+  switch (command) {
+    case "reset-password":
+      return wantsHelp(after) ? help("admin reset-password") : resetPassword(after);
+    case "set-role":
+      return wantsHelp(after) ? help("admin set-role") : setRole(after);
+    case "list":
+      return wantsHelp(after) ? help("admin list") : listAccounts(after);
+    default:
+      if (wantsHelp(rest)) return help("admin");
+      complain(
+        `${command === "" ? "a command is missing" : `unknown command admin ${command}`}; ` +
+          "it is admin reset-password, admin set-role or admin list",
+      );
+      return exitUsage;
   }
-  const loaded = await configure(after, { switches: ["generate"], positionals: ["username"] });
+}
+
+async function resetPassword(rest: string[]): Promise<number> {
+  const loaded = await configure(rest, { switches: ["generate"], positionals: ["username"] });
   if (loaded === null) return exitUsage;
   const [username = ""] = loaded.positionals;
   const { readNewPassword } = await import("./cli/password.ts");
   const { newToken } = await import("./base/ids.ts");
-  const { composeAdmin } = await import("./compose.ts");
   const isGenerated = loaded.switches.has("generate");
   const password = isGenerated ? newToken("") : await readNewPassword(process.stdin, complainRaw);
-  const tools = await composeAdmin(loaded.config, await openLog(loaded));
-  try {
-    await tools.resetPassword(username, password);
-  } finally {
-    await tools.stop();
-  }
+  await withAdminTools(loaded, (tools) => tools.resetPassword(username, password));
   if (isGenerated) print(`${password}\n`);
   complain(`the password of ${username} is set, and its sessions have ended`);
+  return 0;
+}
+
+async function setRole(rest: string[]): Promise<number> {
+  const loaded = await configure(rest, { positionals: ["username", "role"] });
+  if (loaded === null) return exitUsage;
+  const [username = "", given = ""] = loaded.positionals;
+  const { INSTANCE_ROLES } = await import("./domain/access.ts");
+  const role = INSTANCE_ROLES.find((one) => one === given);
+  if (role === undefined) {
+    complain(`<role> must be ${INSTANCE_ROLES.join(" or ")}`);
+    return exitUsage;
+  }
+  await withAdminTools(loaded, (tools) => tools.setRole(username, role));
+  complain(`${username} is ${role} now`);
+  return 0;
+}
+
+async function listAccounts(rest: string[]): Promise<number> {
+  const loaded = await configure(rest);
+  if (loaded === null) return exitUsage;
+  await withAdminTools(loaded, async (tools) => {
+    for (let cursor: string | null = null, more = true; more; more = cursor !== null) {
+      const page = await tools.list(cursor);
+      for (const { username, role, is_active } of page.items) {
+        print(`${username}\t${role}\t${is_active ? "active" : "inactive"}\n`);
+      }
+      cursor = page.next_cursor;
+    }
+  });
   return 0;
 }
 
@@ -182,6 +221,19 @@ async function restore(rest: string[]): Promise<number> {
 }
 
 // ---------------------------------------------------------------------------------------------
+
+async function withAdminTools(
+  loaded: Loaded,
+  use: (tools: import("./compose.ts").AdminTools) => Promise<void>,
+): Promise<void> {
+  const { composeAdmin } = await import("./compose.ts");
+  const tools = await composeAdmin(loaded.config, await openLog(loaded));
+  try {
+    await use(tools);
+  } finally {
+    await tools.stop();
+  }
+}
 
 /** Says to the service manager that the server starts; null when there is none. */
 async function supervise(log: Logger): Promise<Supervision | null> {

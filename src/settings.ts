@@ -11,6 +11,8 @@ import {
   appDataMbMax,
   appDataRowsDefault,
   appDataRowsMax,
+  auditMaxMbDefault,
+  auditRetentionDaysDefault,
   gateRunningMax,
   imageCacheMbDefault,
   LIMIT_CEILINGS,
@@ -52,6 +54,8 @@ export interface Settings {
   appDataMb: number;
   appDataRows: number;
   logRetentionDays: number;
+  auditRetentionDays: number;
+  auditMaxMb: number;
   logMaxMb: number;
   logFormat: "json" | "pretty";
   logLevel: LogLevel;
@@ -230,6 +234,21 @@ export const SETTINGS: { readonly [K in keyof Settings]: Setting<Settings[K]> } 
     max: 65_536,
     initial: logMaxMbDefault,
     description: "Size above which the oldest execution records are deleted",
+  }),
+  auditRetentionDays: wholeNumber({
+    name: "PICLOUD_AUDIT_RETENTION_DAYS",
+    min: 1,
+    max: 36_500,
+    initial: auditRetentionDaysDefault,
+    description: "How long the audit trail is kept: who changed what",
+  }),
+  auditMaxMb: wholeNumber({
+    name: "PICLOUD_AUDIT_MAX_MB",
+    min: 1,
+    max: 65_536,
+    initial: auditMaxMbDefault,
+    description:
+      "Size above which the oldest entries of the audit trail go earlier; the trail says so",
   }),
   logFormat: {
     name: "PICLOUD_LOG_FORMAT",

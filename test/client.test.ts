@@ -26,6 +26,16 @@ describe("the client", () => {
     expect(t.requests[0]?.headers.get("authorization")).toBe("Bearer pcs_x");
   });
 
+  test.each(["", ".", ".."])("asks of nothing else when it is asked of %j", async (name) => {
+    const t = setup(() => new Response(null, { status: 204 }));
+    await t.client.members.delete("blog", name);
+    await t.client.apps.delete(name);
+    expect(t.requests.map((request) => request.url)).toEqual([
+      "http://pi:8080/api/v1/admin/apps/blog/members/%25",
+      "http://pi:8080/api/v1/admin/apps/%25",
+    ]);
+  });
+
   test("forgets its token with logout", async () => {
     const t = setup(() => new Response(null, { status: 204 }));
     await t.client.auth.logout();

@@ -70,6 +70,8 @@ describe("defaults", () => {
       appDataRows: 1_000_000,
       logRetentionDays: 7,
       logMaxMb: 256,
+      auditRetentionDays: 365,
+      auditMaxMb: 64,
       logFormat: "json",
       logLevel: "info",
       durability: "full",
@@ -190,6 +192,11 @@ describe("names", () => {
       env: { PICLOUD_FROBNICATION: "1", PATH: "/bin", PICCLOUD_X: "1" },
     });
     expect(warnings).toEqual(["PICLOUD_FROBNICATION is set, but nothing reads it"]);
+  });
+
+  test("what pic reads of the environment is none of the server's business", () => {
+    const { warnings } = load({ env: { PICLOUD_URL: "http://pi:8080", PICLOUD_TOKEN: "pic_x" } });
+    expect(warnings).toEqual([]);
   });
 
   test("an unknown flag is refused, with a suggestion when one is near", () => {

@@ -53,6 +53,8 @@ describe("the command line", () => {
       ["serve"],
       ["admin"],
       ["admin", "reset-password"],
+      ["admin", "set-role"],
+      ["admin", "list"],
       ["types"],
       ["version"],
       ["backup"],
@@ -84,6 +86,13 @@ describe("the command line", () => {
     const { code, out } = await picloud(["types"]);
     expect(code).toBe(0);
     expect(out).toContain('declare module "picloud"');
+  });
+
+  test("pic is the program pic", async () => {
+    expect(await picloud(["pic", "--version"])).toEqual({ code: 0, out: `${version}\n`, err: "" });
+    const help = await picloud(["pic", "--help"]);
+    expect([help.code, help.out.startsWith("Usage: pic ")]).toEqual([0, true]);
+    expect((await picloud(["pic", "whoamii"])).code).toBe(2);
   });
 });
 

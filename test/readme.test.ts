@@ -11,7 +11,10 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
+import manifestSchema from "../docs/manifest.schema.json";
+import { withPermissions } from "../scripts/access-table.ts";
 import { withSettings } from "../scripts/readme.ts";
+import { PERMISSIONS, SCOPES } from "../src/domain/access.ts";
 import { LIMIT_DEFAULTS } from "../src/domain/limits.ts";
 import { sdkDeclarations } from "../src/sdk/declarations.ts";
 import { settingRows } from "../src/settings.ts";
@@ -32,6 +35,22 @@ test("the limits' defaults are the real ones", () => {
   for (const [name, value] of Object.entries(LIMIT_DEFAULTS)) {
     expect(readme).toContain(`| \`${name}\` | ${value.toLocaleString("en")} |`);
   }
+});
+
+test("the table of who may do what is the generated one: bun scripts/access-table.ts", () => {
+  const page = readFileSync(`${root}/docs/access.md`, "utf8");
+  expect(page).toBe(withPermissions(page));
+  for (const action of Object.keys(PERMISSIONS)) expect(page).toContain(`\n| \`${action}\` | `);
+  const scopes = [...page.matchAll(/^\| `([a-z]+:[a-z]+)` \|/gm)].map(([, scope]) => scope);
+  expect(scopes).toEqual([...SCOPES]);
+});
+
+test("the page on pic names every field of a manifest", () => {
+  const page = readFileSync(`${root}/docs/cli.md`, "utf8");
+  const named = [...page.matchAll(/^\| `((?:app|scripts)[^`]*)` \|/gm)].map(([, field]) => field);
+  const { $schema: _, ...fields } = manifestSchema.properties;
+  const ofScript = Object.keys(fields.scripts.items.properties).map((name) => `scripts[].${name}`);
+  expect(named.sort()).toEqual([...Object.keys(fields), ...ofScript].sort());
 });
 
 test("every file that a page names exists", () => {

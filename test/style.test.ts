@@ -85,6 +85,19 @@ describe("a planted violation is caught", () => {
       "arktype may be imported by schema, http/admin alone",
     ],
     [
+      "src/services/x.ts",
+      'import { Command } from "commander";',
+      "commander may be imported by cli alone",
+    ],
+    [
+      "src/main.ts",
+      'const a = await import("@clack/prompts");',
+      "@clack/prompts may be imported by cli alone",
+    ],
+    ["src/cli/x.ts", 'import { a } from "../services/a.ts";', "cli must not import services"],
+    ["src/cli/x.ts", 'import { a } from "../schema/a.ts";', "cli must not import schema as values"],
+    ["src/pic.ts", 'import { a } from "./cli/pic.ts";', "pic.ts imports a role dynamically"],
+    [
       "src/base/x.ts",
       'import a from "left-pad";',
       "no package left-pad is known to scripts/style.ts",

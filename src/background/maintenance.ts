@@ -1,9 +1,10 @@
 /**
- * Housekeeping: execution records past their age or over their size, expired sessions and entries,
- * dead letters that are over, asynchronous executions that nobody asks after any more.
+ * Housekeeping: execution records past their age or over their size, expired sessions, keys and entries,
+ * dead letters that are over, asynchronous executions that nobody asks after any more, the audit trail
+ * past its age or over its size.
  *
  * It runs shortly after the start and then rarely, and only when something happened since: an idle
- * server writes nothing, because its card wears. A flood of records does not wait for its turn, or it
+ * server writes nothing, because its card wears. A flood of records or entries does not wait for its turn, or it
  * would fill the disk before. Once a day it looks even so, since records age
  * without any help; finding nothing, it writes nothing.
  *
@@ -14,6 +15,7 @@
 import type { Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
 import {
+  apiKeyRetentionDays,
   deadLetterRetentionDays,
   maintenanceChunkRows,
   maintenanceChunksMax,
@@ -27,7 +29,14 @@ import {
   maintenanceWrittenShare,
 } from "../domain/limits.ts";
 import { type StartTimer, startTimer } from "../execution/timers.ts";
+import { deleteApiKeysExpiredBefore } from "../storage/api-keys.ts";
 import { deleteAsyncExecutionsBefore } from "../storage/async-executions.ts";
+import {
+  auditBytes,
+  auditEntriesBeyond,
+  type OldEntries,
+  purgeAuditEntries,
+} from "../storage/audit.ts";
 import { purgeDeadLetters } from "../storage/dead-letters.ts";
 import { purgeLeftovers } from "../storage/event-attempts.ts";
 import { deleteExecutionsBefore, deleteOldestExecutions } from "../storage/executions.ts";
@@ -37,6 +46,7 @@ import { deleteExpiredSessions } from "../storage/sessions.ts";
 import { sql } from "../storage/sql.ts";
 
 const dayMs = 24 * 3_600_000;
+const mb = 1024 * 1024;
 
 export interface MaintenanceOptions {
   db: Database;
@@ -50,6 +60,12 @@ export interface MaintenanceOptions {
   log_retention_days: number;
   /** PICLOUD_LOG_MAX_MB */
   log_max_mb: number;
+  /** PICLOUD_AUDIT_RETENTION_DAYS */
+  audit_retention_days: number;
+  /** PICLOUD_AUDIT_MAX_MB */
+  audit_max_mb: number;
+  /** Writes into the audit trail that its oldest entries went before their age. */
+  tellPurged: (tx: Tx, purged: OldEntries) => Promise<void>;
   /** Grows with everything that may leave something to do: records written, commits made. */
   activity: () => number;
   startTimer?: StartTimer;
@@ -57,10 +73,13 @@ export interface MaintenanceOptions {
 
 export interface MaintenanceReport {
   sessions_deleted: number;
+  api_keys_deleted: number;
   entries_expired: number;
   async_executions_deleted: number;
   dead_letters_deleted: number;
   attempts_deleted: number;
+  audit_entries_deleted: number;
+  audit_entries_deleted_by_size: number;
   records_deleted_by_age: number;
   records_deleted_by_size: number;
 }
@@ -72,6 +91,8 @@ export interface Maintenance {
   stop(): Promise<void>;
   /** Told of every write of records, in bytes; when they add up a run comes soon. */
   wrote(bytes: number): void;
+  /** The same of entries of the audit trail. */
+  audited(bytes: number): void;
   /** One run, whether or not anything happened. */
   runOnce(): Promise<MaintenanceReport>;
 }
@@ -89,6 +110,8 @@ class Loop implements Maintenance {
   #activity = -1;
   /** Bytes of records since the last run began. */
   #written = 0;
+  /** The same of entries of the audit trail. */
+  #audited = 0;
   #isSoon = false;
   /** More entries had expired than one run deletes. */
   #isUnfinished = false;
@@ -116,27 +139,43 @@ class Loop implements Maintenance {
 
   wrote(bytes: number): void {
     this.#written += bytes;
-    if (this.#isSoon || this.#running !== null || !this.#isStarted) return;
-    const bytesMax = sizeMaxOf(this.options.log_max_mb) * maintenanceWrittenShare;
-    if (this.#written < bytesMax) return;
-    this.#isSoon = true;
-    this.#arm(maintenanceSoonMs);
+    this.#hurry();
+  }
+
+  audited(bytes: number): void {
+    this.#audited += bytes;
+    this.#hurry();
   }
 
   async runOnce(): Promise<MaintenanceReport> {
-    const { db, logs, clock } = this.options;
+    const { db, logs, clock, audit_retention_days } = this.options;
     const now = clock.now();
     const isStopping = () => this.#isStopping;
     const oldest = now - this.options.log_retention_days * dayMs;
     return {
       sessions_deleted: await purgeSessions(db, now, isStopping),
+      api_keys_deleted: await purgeKeys(db, now, isStopping),
       entries_expired: await purgeEntries(db, now, isStopping),
       async_executions_deleted: await purgeAsync(db, now, isStopping),
       dead_letters_deleted: await purgeLetters(db, now, isStopping),
       attempts_deleted: await inChunks(isStopping, (rows) => purgeLeftovers(db, rows)),
+      audit_entries_deleted: await purgeAudit(db, now - audit_retention_days * dayMs, isStopping),
+      audit_entries_deleted_by_size: await purgeAuditOverSize(this.options, isStopping),
       records_deleted_by_age: await purgeOld(logs, oldest, isStopping),
       records_deleted_by_size: await purgeOverSize(logs, this.options.log_max_mb, isStopping),
     };
+  }
+
+  /** When enough was written, the next run comes soon. */
+  #hurry(): void {
+    if (this.#isSoon || this.#running !== null || !this.#isStarted) return;
+    const { log_max_mb, audit_max_mb } = this.options;
+    const isFlood =
+      this.#written >= sizeMaxOf(log_max_mb) * maintenanceWrittenShare ||
+      this.#audited >= audit_max_mb * mb * maintenanceWrittenShare;
+    if (!isFlood) return;
+    this.#isSoon = true;
+    this.#arm(maintenanceSoonMs);
   }
 
   #arm(ms: number): void {
@@ -144,12 +183,13 @@ class Loop implements Maintenance {
     this.#cancelTimer = this.#startTimer(() => {
       this.#isSoon = false;
       this.#written = 0;
+      this.#audited = 0;
       this.#running = this.#tick().finally(() => {
         this.#running = null;
         if (!this.#isStarted) return;
         this.#arm(this.#isUnfinished ? maintenanceSoonMs : maintenanceEveryMs);
         // What was written meanwhile may be enough for the next one.
-        this.wrote(0);
+        this.#hurry();
       });
     }, ms);
   }
@@ -181,6 +221,14 @@ function purgeSessions(db: Database, now: number, isStopping: () => boolean): Pr
   return inChunks(isStopping, (rows) => db.tx((tx) => deleteExpiredSessions(tx, now, rows)));
 }
 
+/** No entry of the audit trail: that of its creation says when a key expires. */
+function purgeKeys(db: Database, now: number, isStopping: () => boolean): Promise<number> {
+  const before = now - apiKeyRetentionDays * dayMs;
+  return inChunks(isStopping, (rows) =>
+    db.tx((tx) => deleteApiKeysExpiredBefore(tx, before, rows)),
+  );
+}
+
 /** Entries are gone by themselves: this only gives their room back, and writes nothing for none. */
 async function purgeEntries(db: Database, now: number, isStopping: () => boolean): Promise<number> {
   if (!(await hasExpiredKv(db, now))) return 0;
@@ -197,6 +245,49 @@ function purgeAsync(db: Database, now: number, isStopping: () => boolean): Promi
 function purgeLetters(db: Database, now: number, isStopping: () => boolean): Promise<number> {
   const before = now - deadLetterRetentionDays * dayMs;
   return inChunks(isStopping, (limit) => purgeDeadLetters(db, { before, limit }));
+}
+
+function purgeAudit(db: Database, before: number, isStopping: () => boolean): Promise<number> {
+  return inChunks(isStopping, (limit) => purgeAuditEntries(db, { before, limit }));
+}
+
+/**
+ * Whoever floods the trail cannot wash their traces out of it unseen: what goes before its age is told in
+ * it, in the transaction that deletes, and in the log. Nothing is measured as long as all of the
+ * database is smaller, and nothing is written as long as the trail is.
+ */
+async function purgeAuditOverSize(
+  { db, log, audit_max_mb, tellPurged }: MaintenanceOptions,
+  isStopping: () => boolean,
+): Promise<number> {
+  const bytesMax = audit_max_mb * mb;
+  if ((await db.sizeBytes()) <= bytesMax || (await auditBytes(db)) <= bytesMax) return 0;
+  const old = await auditEntriesBeyond(db, bytesMax * maintenanceSizeTarget);
+  const all: OldEntries = { entries: 0, newest_at: 0 };
+  const tell = async (tx: Tx, purged: OldEntries) => {
+    await tellPurged(tx, purged);
+    tx.afterCommit(() => {
+      all.entries += purged.entries;
+      all.newest_at = purged.newest_at;
+    });
+  };
+  try {
+    // Several servers may find the same: what is after the last of these, none of them deletes.
+    const before = old.newest_at + 1;
+    await inChunks(
+      isStopping,
+      (limit) => purgeAuditEntries(db, { before, limit, tell }),
+      old.entries,
+    );
+  } finally {
+    if (all.entries > 0) {
+      const up_to = new Date(all.newest_at).toISOString();
+      log.warn("the audit trail is over its size; its oldest entries went before their age", {
+        ...{ entries: all.entries, up_to, max_mb: audit_max_mb },
+      });
+    }
+  }
+  return all.entries;
 }
 
 async function purgeOld(
@@ -238,7 +329,7 @@ async function purgeOverSize(
 }
 
 function sizeMaxOf(maxMb: number): number {
-  return Math.max(maxMb, maintenanceLogMbMin) * 1024 * 1024;
+  return Math.max(maxMb, maintenanceLogMbMin) * mb;
 }
 
 async function reclaimAll(logs: Database, isStopping: () => boolean): Promise<void> {

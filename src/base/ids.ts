@@ -10,6 +10,11 @@ export function newToken(prefix: string): string {
   return prefix + randomBytes(32).toString("base64url");
 }
 
+/** 32 random bytes. */
+export function newSecret(): Uint8Array {
+  return randomBytes(32);
+}
+
 /** SHA-256 of a text, as lower-case hex. Tokens are stored only in this form. */
 export function sha256Hex(text: string): string {
   return new Bun.CryptoHasher("sha256").update(text).digest("hex");

@@ -215,8 +215,8 @@ interface IndexState {
   state: "building" | "ready";
 }
 
-class DocsIndexes {
-  constructor(private readonly options: DocsBindingOptions) {}
+export class DocsIndexes {
+  constructor(private readonly options: Pick<DocsBindingOptions, "db" | "clock" | "usage">) {}
 
   async list(cx: BindingContext, args: unknown): Promise<IndexState[]> {
     const collection = docsCollection(docsMember(args, "collection"));
@@ -224,8 +224,15 @@ class DocsIndexes {
     return all.flatMap(stateOf);
   }
 
-  /** What is there already stays. A small collection is indexed at once. */
-  async create(cx: BindingContext, args: unknown): Promise<IndexState> {
+  /**
+   * What is there already stays. A small collection is indexed at once.
+   * @param onChange in the same transaction, when there was none
+   */
+  async create(
+    cx: BindingContext,
+    args: unknown,
+    onChange?: (tx: Tx, place: DocIndexPlace) => Promise<void>,
+  ): Promise<IndexState> {
     const { db, usage } = this.options;
     const place = placeOf(cx, args);
     const { app_id, collection, field } = place;
@@ -238,19 +245,25 @@ class DocsIndexes {
       if (old === undefined) await checkLimits(tx, app_id, all.length);
       await beginDocIndex(tx, place, this.options.clock.now());
       const state = (await this.#step(tx, place)) ? "ready" : "building";
+      await onChange?.(tx, place);
       return { field, state };
     };
     return usage.within(app_id, () => db.tx(create, { seen: cx.seen }));
   }
 
-  /** True when there was one. A large one goes in the background. */
-  async drop(cx: BindingContext, args: unknown): Promise<boolean> {
+  /** True when there was one. A large one goes in the background. @param onChange as for `create` */
+  async drop(
+    cx: BindingContext,
+    args: unknown,
+    onChange?: (tx: Tx, place: DocIndexPlace) => Promise<void>,
+  ): Promise<boolean> {
     const place = placeOf(cx, args);
     return this.options.db.tx(
       async (tx) => {
         await lockDocs(tx, place.app_id, place.collection, "exclusive");
         if (!(await beginDocIndexDrop(tx, place))) return false;
         await this.#step(tx, place);
+        await onChange?.(tx, place);
         return true;
       },
       { seen: cx.seen },

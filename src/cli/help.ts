@@ -26,6 +26,17 @@ const ROLES = {
     ],
     settings: true,
   },
+  "admin set-role": {
+    usage: "picloud admin set-role <username> <role> [flags]",
+    summary: "Gives an account another role: owner, admin or member.",
+    detail: ["The last active owner stays one."],
+    settings: true,
+  },
+  "admin list": {
+    usage: "picloud admin list [flags]",
+    summary: "Prints each account with its role, and whether it may log in.",
+    settings: true,
+  },
   backup: {
     usage: "picloud backup <file> [--force] [flags]",
     summary: "Writes a backup of everything needed to restore, also while the server runs.",
@@ -34,8 +45,9 @@ const ROLES = {
       "",
       "  --force   replace the file when it exists",
       "",
-      "Inside: accounts with their password hashes, apps, scripts with all versions, routes, settings",
-      "and the data of scripts. Not inside: logins, execution records and this configuration.",
+      "Inside: accounts with the hashes of their passwords and API keys, apps with members and hosts,",
+      "scripts with all versions, routes, settings, the audit trail and the data of scripts.",
+      "Not inside: logins, execution records and this configuration.",
       "Whoever has the file has all of that: it is made for its owner's eyes (mode 0600).",
     ],
     settings: true,
@@ -56,6 +68,10 @@ const ROLES = {
     usage: "picloud types",
     summary: 'Prints picloud.d.ts, the types of the module "picloud" that scripts import.',
   },
+  pic: {
+    usage: "picloud pic <command> [options]",
+    summary: "The command line of developers, as the program pic; `picloud pic --help` says more.",
+  },
   version: { usage: "picloud version", summary: "Prints the version." },
   sandbox: {
     usage: "picloud sandbox",
@@ -67,7 +83,7 @@ const ROLES = {
   },
 } as const satisfies Record<string, RoleHelp>;
 
-export type RoleName = keyof typeof ROLES;
+export type RoleName = keyof typeof ROLES | "admin";
 
 const EXIT_CODES = [
   "Exit codes: 0 done; 1 failed, the message says why; 2 wrong command line or configuration;",
@@ -81,6 +97,7 @@ export const shownRoles: readonly string[] = [
   "backup",
   "restore",
   "types",
+  "pic",
   "version",
   "help",
 ];
@@ -103,6 +120,7 @@ export function overviewHelp(): string {
 
 /** What `picloud <role> --help` prints. */
 export function roleHelp(name: RoleName): string {
+  if (name === "admin") return adminHelp();
   const role: RoleHelp = ROLES[name];
   const settings = role.settings
     ? [
@@ -115,6 +133,24 @@ export function roleHelp(name: RoleName): string {
     : [];
   const lines = [`Usage: ${role.usage}`, "", role.summary, ...(role.detail ?? []), ...settings];
   return [...lines, "", EXIT_CODES, ""].join("\n");
+}
+
+/** What `picloud admin --help` prints. */
+function adminHelp(): string {
+  const rows = Object.values<RoleHelp>(ROLES)
+    .filter((role) => role.usage.startsWith("picloud admin "))
+    .map((role) => `  ${role.usage}\n      ${role.summary}`);
+  return [
+    "Usage: picloud admin <command> [flags]",
+    "",
+    "Accounts, for whoever owns the machine. On SQLite the server must be stopped.",
+    "",
+    ...rows,
+    "",
+    "`picloud admin <command> --help` says more.",
+    EXIT_CODES,
+    "",
+  ].join("\n");
 }
 
 function settingLines(row: SettingRow): string[] {

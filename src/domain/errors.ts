@@ -53,10 +53,15 @@ export type ErrorCode =
   | "unavailable"
   | "internal";
 
-/** One problem with one field. `path` is dotted (`limits.cpu_ms`), line and column are 1-based. */
+/**
+ * One problem with one field. `path` is dotted (`limits.cpu_ms`, `scripts[2].source`), line and column are
+ * 1-based.
+ */
 export interface FieldError {
   path: string;
   message: string;
+  /** Where the author keeps it, as he named it. */
+  file?: string;
   line?: number;
   column?: number;
 }

@@ -94,6 +94,10 @@ export const hostCharsMax = 253;
 export const routeSegmentsMax = 32;
 export const routeHostLabelsMax = 16;
 export const routeParamNameCharsMax = 64;
+/** Hosts that one app is given. */
+export const appHostsMax = 64;
+/** Of the routes that stand against a host, so many are shown. */
+export const conflictingRoutesShownMax = 20;
 export const usernameCharsMax = 64;
 export const usernamePattern = /^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$/;
 export const passwordCharsMin = 10;
@@ -538,17 +542,34 @@ export const passwordHashSlots = 2;
 export const passwordHashWaitMsMax = 10_000;
 /** Accounts, addresses and pairs of them whose failures are remembered. */
 export const loginTrackedMax = 4_096;
-/** A session is written at most this often, because a card wears. */
-export const sessionTouchMs = 60_000;
-export const sessionCacheMax = 1_000;
-/** How long another process's logout may stay unseen. */
-export const sessionCacheMs = 2_000;
+/** That a session or a key was used is written at most this often, because a card wears. */
+export const credentialTouchMs = 60_000;
+export const apiKeysPerAccountMax = 100;
+/** An expired key stays listed for so long, so that who misses it sees why. */
+export const apiKeyRetentionDays = 30;
+/** How many of its apps an account is told along with who it is. */
+export const membershipsShownMax = 100;
 /** Expired sessions deleted along with a login. */
 export const sessionsPurgedMax = 100;
+/** What is kept of how a client calls itself, and of where it is. */
+export const userAgentCharsMax = 256;
+export const sessionAddressCharsMax = 64;
+/** Owners that the warning at the start names. */
+export const ownersNamedMax = 10;
+
+// the audit trail
+export const auditRetentionDaysDefault = 365;
+/** Some 100,000 changes: a year of 270 a day. A card of 8 GB does not miss it, and it is read in a moment. */
+export const auditMaxMbDefault = 64;
+/** Of each name, id and address of an entry: as long as the longest key. */
+export const auditTextCharsMax = 512;
+export const auditDetailBytesMax = 2_048;
 
 // the admin API
 /** Source of sourceBytesMax in JSON, with room for escapes. */
 export const adminBodyBytesMax = 4 * 1024 * 1024;
+/** So long somebody's rights are believed while their body, or what they read, is on its way. */
+export const judgedForMs = 1_000;
 /** What anybody may send: login and setup. */
 export const anonymousBodyBytesMax = 16 * 1024;
 /** How often a write of routes starts over because another process wrote some. */
@@ -559,6 +580,23 @@ export const routesRereadMs = 1_000;
 export const saveTriesMax = 5;
 /** Problems reported for one request. */
 export const fieldErrorsMax = 50;
+/** Of a manifest: all that its deployment writes is one transaction, which holds up other writers. */
+export const manifestScriptsMax = 200;
+export const manifestRoutesPerScriptMax = 200;
+export const manifestRoutesMax = 1_000;
+export const manifestFileCharsMax = 1_024;
+/** What one deployment may delete: more is for who deletes the app. */
+export const deploymentDeletesMax = 2_000;
+/** Sources in JSON, bundled packages among them. They are held, and what they compile to, while it runs. */
+export const deploymentBodyBytesMax = 16 * 1024 * 1024;
+/** So of all that are sent at once one runs, and few wait. */
+export const deploymentsWaitingMax = 4;
+export const deploymentWaitMsMax = 30_000;
+/** Sources of one deployment that are given to the compiler at once: other saves come in between. */
+export const deploymentCompilesMax = 2;
+export const deploymentCompileMsMax = 60_000;
+/** Bytes of stored sources that are read at once to be compared. */
+export const deploymentComparedBytes = 4 * 1024 * 1024;
 
 // the database
 export const txMsMax = 10_000;
@@ -663,6 +701,35 @@ export const backupFetchMsMax = 60_000;
 export const restoreValuesMax = 30_000;
 /** How often a terminal is told how far it is. */
 export const backupProgressMs = 200;
+
+// the command line
+/** How long `pic` waits for an answer, body included; what streams has no such end. */
+export const cliAnswerMsMax = 60_000;
+/** The same for a deployment, which may wait for others and compiles all that it brings. */
+export const cliDeployMsMax = 150_000;
+/** Of an answer that does not stream. */
+export const cliAnswerBytesMax = 64 * 1024 * 1024;
+/** Rows that a list fetches, page by page, before it says that there are more. */
+export const cliRowsMax = 10_000;
+/** Of a table. */
+export const cellColumnsMax = 80;
+/** Of a manifest that `pic` reads; the scripts have files of their own. */
+export const manifestBytesMax = 1024 * 1024;
+/** A file that is bundled, and how often bundling starts over to look into files first. */
+export const bundleFileBytesMax = 8 * 1024 * 1024;
+export const bundleRoundsMax = 64;
+/** A save may be several writes, and several files: they are deployed together after so much quiet. */
+export const watchQuietMs = 40;
+/** How often `pic logs --follow` looks for what is new, and how much it asks for at once. */
+export const followEveryMs = 1_000;
+export const followPageItems = 50;
+/** Records that following remembers, so that it shows none twice. */
+export const followRememberedMax = 10_000;
+export const credentialsBytesMax = 1024 * 1024;
+/** What may come in on standard input where a line is asked for. */
+export const stdinCharsMax = 16 * 1024;
+/** The key that a login mints. */
+export const loginKeyDays = 90;
 
 // the process
 export const drainMsMax = 15_000;

@@ -26,9 +26,11 @@ import type { Outcome } from "../sandbox/api.ts";
 import { BODY_TYPES, type InvocationRequest, type InvocationResult } from "./api.ts";
 import type { ModuleSet } from "./modules.ts";
 import {
+  redactCutEnd,
   redactError,
   redactHeaders,
   redactLog,
+  redactParams,
   redactPayload,
   redactQuery,
   redactText,
@@ -248,11 +250,11 @@ function recordedRequest(request: InvocationRequest, secrets: readonly string[])
   const text = request.body_base64 ?? (request.body_json === "null" ? null : request.body_json);
   return {
     method: request.method,
-    host: request.host,
+    host: redactText(request.host, secrets),
     path: redactText(redactUrl(request.path), secrets),
     headers: recordedHeaders(request.headers),
     query: redactQuery(request.query),
-    params: request.params,
+    params: redactParams(request.params, secrets),
     ...recordedBody(text, secrets),
   };
 }
@@ -281,9 +283,10 @@ function recordedBody(
   redact = redactText,
 ): { body: string | null; truncated: boolean } {
   if (body === null) return { body: null, truncated: false };
-  const cut = truncateUtf8(redact(body, secrets), recordBodyBytesMax);
+  const isCut = isCutWithSlack(body);
+  const cut = truncateUtf8(redact(isCut ? redactCutEnd(body) : body, secrets), recordBodyBytesMax);
   // cut once with slack already, and shortened below the bound since: it is still not the whole
-  return { body: cut.text, truncated: cut.truncated || isCutWithSlack(body) };
+  return { body: cut.text, truncated: cut.truncated || isCut };
 }
 
 /** Whether `lighten` may have cut this text: it then fills the bound but for half a character. */

@@ -1,11 +1,13 @@
 /**
  * Takes credentials out of execution records.
  *
+ * By look: what has the form of PiCloud's own keys and session tokens, wherever it stands.
  * By name: certain headers, and query parameters named like a credential, wherever a URL stands
  * (path, referer, location). By value: what those held is also removed from the texts a script
  * made of it (bodies, log lines, error messages), because `console.log(ctx.request.headers)` and an
  * echo handler are the first things people write.
  */
+import { apiKeyPrefix, sessionTokenPrefix } from "../domain/credentials.ts";
 import type { GuestError, LogEntry } from "../domain/executions.ts";
 
 export const REDACTED = "[redacted]";
@@ -28,6 +30,17 @@ const SECRET_MEMBER = new RegExp(
   "gi",
 );
 
+/** An API key (domain/api-keys.ts) or a session token. Of bounded length: linear for any text. */
+const OWN_CREDENTIAL = new RegExp(
+  `${apiKeyPrefix}[a-z2-7]{52}|${sessionTokenPrefix}[A-Za-z0-9_-]{43}`,
+  "g",
+);
+/** One whose end was cut off. Plain words look like this, too: only for texts that were cut. */
+const CUT_CREDENTIAL = new RegExp(
+  `(?:${apiKeyPrefix}[a-z2-7]{0,51}|${sessionTokenPrefix}[A-Za-z0-9_-]{0,42})$`,
+);
+const ownCredentialCharsMax = 56;
+
 /**
  * Shorter values are left where they are in texts: replacing every "on" or "1" would spoil a
  * record and hide nothing. Values of query parameters are often plain words ("?key=greeting").
@@ -44,11 +57,22 @@ export function redactHeaders(headers: Readonly<Record<string, string>>): Record
 }
 
 export function redactQuery(query: Readonly<Record<string, string>>): Record<string, string> {
-  return mapValues(query, (name, value) => (SECRET_PARAMETER.test(name) ? REDACTED : value));
+  return mapValues(query, (name, value) =>
+    SECRET_PARAMETER.test(name) ? REDACTED : withoutOwn(value),
+  );
+}
+
+/** What the path of a route stands for. */
+export function redactParams(
+  params: Readonly<Record<string, string>>,
+  secrets: readonly string[],
+): Record<string, string> {
+  return mapValues(params, (_name, value) => redactText(value, secrets));
 }
 
 /** A path or URL with the values of its secret query parameters taken out. */
-export function redactUrl(text: string): string {
+export function redactUrl(url: string): string {
+  const text = withoutOwn(url);
   if (!text.includes("=")) return text;
   return text.replace(URL_PARAMETER, (whole, before: string, name: string) =>
     SECRET_PARAMETER.test(decoded(name)) ? `${before}${name}=${REDACTED}` : whole,
@@ -84,11 +108,17 @@ export function secretValues(from: {
 }
 
 export function redactText(text: string, secrets: readonly string[]): string {
-  let result = text;
+  let result = withoutOwn(text);
   for (const secret of secrets) {
     if (result.includes(secret)) result = result.replaceAll(secret, () => REDACTED);
   }
   return result;
+}
+
+/** A text that was cut, without the credential that the cut may have gone through. */
+export function redactCutEnd(text: string): string {
+  const at = Math.max(0, text.length - ownCredentialCharsMax);
+  return text.slice(0, at) + text.slice(at).replace(CUT_CREDENTIAL, REDACTED);
 }
 
 /** The JSON text of an event, be it cut: a request that became a dead letter has headers in it. */
@@ -109,9 +139,9 @@ export function redactLog(entry: LogEntry, secrets: readonly string[]): LogEntry
 }
 
 export function redactError(error: GuestError, secrets: readonly string[]): GuestError {
-  if (secrets.length === 0) return error;
   return {
     ...error,
+    name: redactText(error.name, secrets),
     message: redactText(error.message, secrets),
     stack: redactText(error.stack, secrets),
   };
@@ -125,7 +155,7 @@ function redactFields(value: unknown, secrets: readonly string[], depth: number)
   if (Array.isArray(value)) return value.map((item) => redactFields(item, secrets, depth + 1));
   return Object.fromEntries(
     Object.entries(value).map(([name, member]) => [
-      name,
+      withoutOwn(name),
       SECRET_HEADERS.has(name.toLowerCase()) ? REDACTED : redactFields(member, secrets, depth + 1),
     ]),
   );
@@ -137,8 +167,14 @@ function mapValues(
   map: (name: string, value: string) => string,
 ): Record<string, string> {
   return Object.fromEntries(
-    Object.entries(record).map(([name, value]) => [name, map(name, value)]),
+    Object.entries(record).map(([name, value]) => [withoutOwn(name), map(name, value)]),
   );
+}
+
+/** The plain search comes first: hardly any text has such a credential, and every text passes here. */
+function withoutOwn(text: string): string {
+  if (!text.includes(apiKeyPrefix) && !text.includes(sessionTokenPrefix)) return text;
+  return text.replace(OWN_CREDENTIAL, REDACTED);
 }
 
 function decoded(name: string): string {

@@ -49,7 +49,8 @@ export interface GatewayOptions {
   publicBaseUrl: string | null;
   /** What `/api/v1/execute` needs to know; null when there is no such script. */
   findScript: (id: string) => Promise<{ public_execute: boolean } | null>;
-  auth: { canExecute(token: string, scriptId: string): Promise<boolean> };
+  /** Throws PicError `unauthenticated`, `forbidden`, `not_found` unless the token's holder may run the script. */
+  authoriseExecute: (token: string | null, scriptId: string) => Promise<void>;
   /** Loads the admin plane; asked at its first request, and again only when that failed. */
   admin: () => Promise<AdminPlane>;
   /** The body of `GET /version`. */
@@ -181,10 +182,7 @@ async function runScript(
 ): Promise<Response> {
   const script = await options.findScript(scriptId);
   if (script?.public_execute !== true) {
-    const token = bearerToken(request.headers);
-    if (token === null || !(await options.auth.canExecute(token, scriptId))) {
-      throw new PicError("unauthenticated", "This needs a token that may execute scripts");
-    }
+    await options.authoriseExecute(bearerToken(request.headers), scriptId);
   }
   if (script === null) throw new PicError("not_found", "There is no such script");
   return invoke(options, request, connection, target, {

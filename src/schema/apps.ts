@@ -7,6 +7,8 @@ export const app = type({
   slug: "string",
   name: "string",
   created_at: "string",
+  /** The caller's. */
+  role: "'admin' | 'editor' | 'viewer'",
 });
 export type WireApp = typeof app.infer;
 
@@ -16,6 +18,14 @@ export const appInput = type({
   name: `1 <= string <= ${nameCharsMax}`,
 });
 export type AppInput = typeof appInput.infer;
+
+/** What is absent stays. */
+export const appPatch = type({
+  "+": "reject",
+  "slug?": "1 <= string <= 63",
+  "name?": `1 <= string <= ${nameCharsMax}`,
+});
+export type AppPatch = typeof appPatch.infer;
 
 export const appPage = type({ items: app.array(), next_cursor: "string | null" });
 

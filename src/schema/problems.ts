@@ -12,6 +12,7 @@ const natural = "number.integer >= 0";
 const fieldError = type({
   path: "string",
   message: "string",
+  "file?": "string",
   "line?": "number.integer >= 1",
   "column?": "number.integer >= 1",
 });
@@ -50,14 +51,23 @@ export const problemMembers = {
       kv_entries: "number",
       docs: "number",
       dead_letters: "number",
+      members: "number",
+      api_keys: "number",
+      hosts: "number",
     },
+    "conflicting_routes?": route.array(),
     "imported_by?": scriptRefs.get("items"),
     "routes?": "number",
     "triggers?": "number",
     "state?": "string",
+    "errors?": fieldError.array(),
     ...importLine,
   }),
-  routeConflict: type({ conflicting_route: route }),
+  routeConflict: type({
+    conflicting_route: route.or("null"),
+    hidden: "boolean",
+    "errors?": fieldError.array(),
+  }),
   versionConflict: type({ "active_version?": "number.integer >= 1" }),
   execution: type({ "execution_id?": "string" }),
 };

@@ -42,9 +42,20 @@ export const routeInput = type({
 });
 export type RouteInput = typeof routeInput.infer;
 
+/** `script_id`: whose route it shall be, to judge hosts that belong to apps. */
+export const checkInput = routeInput.merge({ "+": "reject", "script_id?": "1 <= string <= 64" });
+export type CheckInput = typeof checkInput.infer;
+
+/**
+ * `hidden`: a route stands against it that the caller may not read. `host_taken`: the host belongs to
+ * another app, which `host_app_id` names when the caller may read it.
+ */
 export const checkOutput = type({
   ok: "boolean",
   conflicting_route: route.or("null"),
+  hidden: "boolean",
+  host_taken: "boolean",
+  host_app_id: "string | null",
   path_kind: pathKind,
   host_kind: hostKind,
   warning: "string | null",
@@ -58,10 +69,12 @@ export const matchInput = type({
 });
 export type MatchInput = typeof matchInput.infer;
 
+/** `hidden`: it is a route that the caller may not read. */
 export const matchOutput = type({
   route: route.or("null"),
   script_id: "string | null",
   params: type({ "[string]": "string" }).or("null"),
   rest: "string | null",
+  hidden: "boolean",
 });
 export type MatchOutput = typeof matchOutput.infer;

@@ -15,7 +15,8 @@ const limits = type({
   host_calls: "number",
 });
 
-const ownLimits = type({
+/** Only what its author set. */
+export const ownLimits = type({
   "+": "reject",
   "memory_mb?": "number",
   "cpu_ms?": "number",
@@ -106,22 +107,28 @@ export const scriptQuery = type({
   "app?": "1 <= string <= 64",
   "kind?": kind,
   "q?": `1 <= string <= ${nameCharsMax}`,
+  "name?": `1 <= string <= ${nameCharsMax}`,
   "limit?": "string",
   "cursor?": "string <= 1024",
 });
 
-export const versionSummary = type({
+const versionFields = type({
   number: positive,
   kind,
   created_at: "string",
   created_by: "string | null",
   source_bytes: natural,
 });
+
+export const versionSummary = versionFields.merge({
+  /** The account's username; null when it is gone, or there was none. */
+  created_by_name: "string | null",
+});
 export type WireVersionSummary = typeof versionSummary.infer;
 
 export const versionPage = type({ items: versionSummary.array(), next_cursor: "string | null" });
 
-export const version = versionSummary.merge({
+export const version = versionFields.merge({
   script_id: "string",
   source: "string",
   imports: "string[]",

@@ -34,7 +34,7 @@ const trigger = type({
 });
 
 // merge() takes over what is said about other members: each of these says it.
-const settings = type({ "+": "reject", "enabled?": "boolean" });
+export const settings = type({ "+": "reject", "enabled?": "boolean" });
 const target = type({ "+": "reject", script_id: "1 <= string <= 64" });
 const targetPatch = type({ "+": "reject", "script_id?": "1 <= string <= 64" });
 
@@ -46,7 +46,7 @@ export const dataTrigger = trigger.merge({
 });
 export type WireDataTrigger = typeof dataTrigger.infer;
 
-const dataSettings = settings.merge({
+export const dataSettings = settings.merge({
   "+": "reject",
   "collection?": "string",
   "operations?": operation.array(),
@@ -69,7 +69,7 @@ export const cronTrigger = trigger.merge({
 });
 export type WireCronTrigger = typeof cronTrigger.infer;
 
-const cronSettings = settings.merge({
+export const cronSettings = settings.merge({
   "+": "reject",
   "timezone?": "string",
   "overlap?": overlap,

@@ -1,5 +1,7 @@
-/** Apps: made, found by id or slug, deleted with everything that is in them. */
+/** Apps: made, found by id or slug, renamed, deleted with everything that is in them. */
 import type { Clock } from "../base/clock.ts";
+import { visibleApps } from "../domain/access.ts";
+import type { Actor } from "../domain/accounts.ts";
 import { type App, checkApp, defaultAppSlug, isAppId } from "../domain/apps.ts";
 import { PicError } from "../domain/errors.ts";
 import type { Page, PageRequest } from "../domain/pages.ts";
@@ -11,12 +13,15 @@ import {
   getAppBySlug,
   insertApp,
   listApps,
+  lockApps,
+  updateApp,
 } from "../storage/apps.ts";
 import { lockImports } from "../storage/imports.ts";
-import type { Database, Reader } from "../storage/port.ts";
+import type { Database, Reader, Tx } from "../storage/port.ts";
 import { removeDataOfApp } from "../storage/removal.ts";
 import { sql } from "../storage/sql.ts";
 import { countTriggersOfApp, lockTriggers, triggersChannel } from "../storage/triggers.ts";
+import type { Audit, Doer } from "./audit.ts";
 import type { LiveRoutes } from "./live-routes.ts";
 
 export interface AppsOptions {
@@ -24,6 +29,13 @@ export interface AppsOptions {
   clock: Clock;
   newId: () => string;
   live: LiveRoutes;
+  audit: Audit;
+}
+
+/** What an update changes; what is absent stays. */
+export interface AppPatch {
+  slug?: string | undefined;
+  name?: string | undefined;
 }
 
 /** What goes with an app when it is deleted. */
@@ -34,14 +46,18 @@ export interface AppContents {
   kv_entries: number;
   docs: number;
   dead_letters: number;
+  members: number;
+  /** API keys that are bound to it. */
+  api_keys: number;
+  hosts: number;
 }
 
-type DataCounts = Pick<AppContents, "kv_entries" | "docs" | "dead_letters">;
+type StoredCounts = Omit<AppContents, "scripts" | "routes" | "triggers" | "hosts">;
 
 /** An app by id or slug. Throws PicError `not_found`. */
 export async function findApp(reader: Reader, ref: string): Promise<App> {
   const app = isAppId(ref) ? await getApp(reader, ref) : await getAppBySlug(reader, ref);
-  if (app === null) throw new PicError("not_found", "There is no such app");
+  if (app === null) throw noApp();
   return app;
 }
 
@@ -53,7 +69,7 @@ export class Apps {
     const { db } = this.options;
     if ((await getAppBySlug(db, defaultAppSlug)) !== null) return;
     try {
-      await this.create({ slug: defaultAppSlug, name: "Default" });
+      await this.create("system", { slug: defaultAppSlug, name: "Default" });
     } catch (error) {
       // Another server that starts at the same moment made it.
       if (!(error instanceof PicError && error.code === "conflict")) throw error;
@@ -61,8 +77,8 @@ export class Apps {
   }
 
   /** Throws PicError `invalid`, `conflict`. */
-  async create(input: { slug: string; name: string }): Promise<App> {
-    const { db, clock, newId } = this.options;
+  async create(actor: Doer, input: { slug: string; name: string }): Promise<App> {
+    const { db, clock, newId, audit } = this.options;
     checkApp(input);
     const app: App = {
       id: newId(),
@@ -71,12 +87,35 @@ export class Apps {
       created_at: clock.now(),
     };
     await db.tx(async (tx) => {
-      if ((await getAppBySlug(tx, app.slug)) !== null) {
-        throw new PicError("conflict", `There is an app with the slug ${app.slug} already`);
-      }
+      await refuseTaken(tx, app.slug);
       await insertApp(tx, app);
+      await audit.record(tx, actor, { action: "app.create", ...audited(app) });
     });
     return app;
+  }
+
+  /** The app `default` keeps its slug. Throws PicError `not_found`, `invalid`, `conflict`. */
+  async update(actor: Actor, ref: string, patch: AppPatch): Promise<App> {
+    const { db, audit } = this.options;
+    const { id } = await this.get(ref);
+    return db.tx(async (tx) => {
+      // What is told as the old name is what another update has left.
+      await lockApps(tx);
+      const before = await findApp(tx, id);
+      const { slug = before.slug, name = before.name } = patch;
+      if (slug === before.slug && name === before.name) return before;
+      const after: App = { ...before, slug, name };
+      checkApp(after);
+      if (slug !== before.slug) {
+        if (before.slug === defaultAppSlug) {
+          throw new PicError("conflict", "The app default keeps its slug");
+        }
+        await refuseTaken(tx, slug);
+      }
+      if (!(await updateApp(tx, after))) throw noApp();
+      await audit.record(tx, actor, { action: "app.update", ...audited(after, before) });
+      return after;
+    });
   }
 
   /** By id or slug. Throws PicError `not_found`. */
@@ -84,51 +123,72 @@ export class Apps {
     return findApp(this.options.db, ref);
   }
 
-  /** By slug. */
-  list(page: PageRequest): Promise<Page<App>> {
-    return listApps(this.options.db, page);
+  /** By slug, those that the actor sees. */
+  list(actor: Actor, page: PageRequest): Promise<Page<App>> {
+    return listApps(this.options.db, visibleApps(actor), page);
   }
 
   /**
    * Deletes an app. One that holds anything goes only when `force` says so; else the error says
    * what would be lost. Throws PicError `not_found`, `conflict` (with `would_delete`).
    */
-  async delete(ref: string, options: { force: boolean }): Promise<void> {
-    const { db, live } = this.options;
+  async delete(actor: Actor, ref: string, { force }: { force: boolean }): Promise<void> {
+    const { db, live, audit } = this.options;
     const app = await this.get(ref);
     if (app.slug === defaultAppSlug) {
       throw new PicError("conflict", "The app default cannot be deleted");
     }
-    const data = options.force ? null : await this.#countData(app.id);
-    if (data === null) await removeDataOfApp(db, app.id);
-    await live.write(async (tx) => {
+    const stored = force ? null : await this.#countStored(app.id);
+    const told = { action: "app.delete", ...audited(app) };
+    if (stored === null) {
+      const change = { ...told, detail: { ...told.detail, state: "started" } };
+      await removeDataOfApp(db, app.id, (tx) => audit.record(tx, actor, change));
+    }
+    await live.write(async (tx, draft) => {
       // No trigger and no script is made between the count and the end.
       await lockTriggers(tx, app.id);
       await lockImports(tx, app.id);
       const triggers = await countTriggersOfApp(tx, app.id);
-      if (data !== null) {
-        const scripts = await countAppScripts(tx, app.id);
-        refuseContents({ scripts, routes: live.countOfApp(app.id), triggers, ...data });
-      }
+      const scripts = await countAppScripts(tx, app.id);
+      const routes = draft.countOfApp(app.id);
+      const counts = { scripts, routes, triggers, hosts: draft.hosts.ofApp(app.id).length };
+      if (stored !== null) refuseContents({ ...counts, ...stored });
       if (triggers > 0) await db.notify(tx, triggersChannel, app.id);
-      if (!(await deleteApp(tx, app.id))) {
-        throw new PicError("not_found", "There is no such app");
-      }
+      if (!(await deleteApp(tx, app.id))) throw noApp();
       // many scripts at once
       await db.notify(tx, scriptsChannel, "*");
+      await audit.record(tx, actor, { ...told, detail: { ...told.detail, ...counts, force } });
       return { value: undefined, change: { drop_app: app.id } };
     });
   }
 
-  async #countData(appId: string): Promise<DataCounts> {
+  async #countStored(appId: string): Promise<StoredCounts> {
     const [row] = await this.options.db.scan(
-      sql<DataCounts>`select
+      sql<StoredCounts>`select
         (select count(*) from kv where app_id = ${appId}) as kv_entries,
         (select count(*) from docs where app_id = ${appId}) as docs,
-        (select count(*) from dead_letters where app_id = ${appId}) as dead_letters`,
+        (select count(*) from dead_letters where app_id = ${appId}) as dead_letters,
+        (select count(*) from app_members where app_id = ${appId}) as members,
+        (select count(*) from api_keys where app_id = ${appId}) as api_keys`,
     );
-    return row ?? { kv_entries: 0, docs: 0, dead_letters: 0 };
+    return row ?? { kv_entries: 0, docs: 0, dead_letters: 0, members: 0, api_keys: 0 };
   }
+}
+
+/** @param before of an update */
+function audited(app: App, before: App = app) {
+  const { slug, name } = app;
+  const was = { slug: before.slug, name: before.name };
+  return {
+    target: { kind: "app", id: app.id, name: slug },
+    app_id: app.id,
+    detail: before === app ? { name } : { slug, name, was },
+  };
+}
+
+async function refuseTaken(tx: Tx, slug: string): Promise<void> {
+  if ((await getAppBySlug(tx, slug)) === null) return;
+  throw new PicError("conflict", `There is an app with the slug ${slug} already`);
 }
 
 function refuseContents(contents: AppContents): void {
@@ -136,4 +196,8 @@ function refuseContents(contents: AppContents): void {
   throw new PicError("conflict", "The app is not empty; deleting it needs force=true", {
     extra: { would_delete: contents },
   });
+}
+
+function noApp(): PicError {
+  return new PicError("not_found", "There is no such app");
 }

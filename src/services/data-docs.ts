@@ -1,17 +1,20 @@
 /** An app's documents, for people: the checks of names, values and queries are those of scripts. */
 import type { Clock } from "../base/clock.ts";
+import type { DocsIndexes } from "../bindings/docs.ts";
 import { docsCollection, docsDocument, docsObject, docsPlace } from "../bindings/docs-arguments.ts";
 import type { DocsExplanation, FoundDocs } from "../bindings/docs-find.ts";
 import type { StoredRecord } from "../bindings/kv-writes.ts";
+import type { Actor } from "../domain/accounts.ts";
 import type { Binding, BindingContext } from "../domain/bindings.ts";
 import type { DataRecord } from "../domain/data.ts";
 import { type DocObject, mergePatch } from "../domain/doc-values.ts";
 import { PicError } from "../domain/errors.ts";
 import type { Page, PageRequest } from "../domain/pages.ts";
 import { getRecords } from "../storage/data.ts";
-import { type DocIndex, listDocIndexes } from "../storage/doc-indexes.ts";
-import type { Database } from "../storage/port.ts";
+import { type DocIndex, type DocIndexPlace, listDocIndexes } from "../storage/doc-indexes.ts";
+import type { Database, Tx } from "../storage/port.ts";
 import { findApp } from "./apps.ts";
+import type { Audit } from "./audit.ts";
 import {
   type ClearedRecords,
   type CollectionSize,
@@ -24,8 +27,10 @@ export interface DataDocsOptions {
   clock: Clock;
   newId: () => string;
   records: DataRecords;
-  /** What scripts call: finds and indexes. */
+  /** What scripts call: finds. */
   docs: Binding;
+  indexes: DocsIndexes;
+  audit: Audit;
 }
 
 export interface DocumentPlace {
@@ -66,7 +71,7 @@ export class DataDocs {
    */
   async find(app: string, request_id: string, asked: FindInput): Promise<Page<DataRecord>> {
     const { db, clock } = this.options;
-    const cx = editContext(await this.#idOf(app), request_id);
+    const cx = editContext(await this.#idOf(app), { request_id });
     const found = await this.#ask<FoundDocs>("find", cx, asked);
     // A document has its id as a member.
     const keys = found.items.map(({ id }) => id as string);
@@ -82,7 +87,7 @@ export class DataDocs {
     request_id: string,
     asked: { collection: string; where?: unknown },
   ): Promise<number> {
-    const cx = editContext(await this.#idOf(app), request_id);
+    const cx = editContext(await this.#idOf(app), { request_id });
     return this.#ask<number>("count", cx, asked);
   }
 
@@ -92,7 +97,7 @@ export class DataDocs {
     request_id: string,
     asked: { collection: string; where?: unknown; sort?: unknown },
   ): Promise<DocsExplanation> {
-    const cx = editContext(await this.#idOf(app), request_id);
+    const cx = editContext(await this.#idOf(app), { request_id });
     return this.#ask<DocsExplanation>("explain", cx, asked);
   }
 
@@ -107,8 +112,8 @@ export class DataDocs {
 
   /** Throws PicError `docs_exists`, `docs_invalid_value`, `docs_value_too_large`, `quota_exceeded`. */
   async insert(
+    actor: Actor,
     app: string,
-    request_id: string,
     input: { collection: string; value: unknown },
   ): Promise<WrittenDocument> {
     const app_id = await this.#idOf(app);
@@ -118,8 +123,8 @@ export class DataDocs {
       if (previous === null) return json;
       throw new PicError("docs_exists", "There is a document with this id already");
     };
-    const edit = { collection, key: id, value, if_version: null };
-    return { id, version: await this.options.records.edit(editContext(app_id, request_id), edit) };
+    const edit = { action: "docs.insert", collection, key: id, value, if_version: null };
+    return { id, version: await this.options.records.edit(actor, app_id, edit) };
   }
 
   /**
@@ -127,19 +132,19 @@ export class DataDocs {
    * `docs_value_too_large`, `quota_exceeded`.
    */
   async replace(
+    actor: Actor,
     app: string,
-    request_id: string,
     input: DocumentPlace & { value: unknown; if_version?: number },
   ): Promise<WrittenDocument> {
     const { id } = docsPlace(input);
     const { json } = docsDocument(input.value, { id, isFixed: true });
-    return this.#edit(app, request_id, { ...input, change: () => json });
+    return this.#edit(actor, app, { ...input, action: "docs.replace", change: () => json });
   }
 
   /** A JSON merge patch (RFC 7396). Throws PicError as `replace`. */
   async patch(
+    actor: Actor,
     app: string,
-    request_id: string,
     input: DocumentPlace & { patch: unknown; if_version?: number },
   ): Promise<WrittenDocument> {
     const { id } = docsPlace(input);
@@ -148,26 +153,26 @@ export class DataDocs {
       const patched = mergePatch(JSON.parse(previous) as DocObject, patch);
       return docsDocument(patched, { id, isFixed: true }).json;
     };
-    return this.#edit(app, request_id, { ...input, change });
+    return this.#edit(actor, app, { ...input, action: "docs.patch", change });
   }
 
   /** Throws PicError `docs_not_found`, `docs_version_conflict`. */
   async delete(
+    actor: Actor,
     app: string,
-    request_id: string,
     asked: DocumentPlace & { if_version?: number },
   ): Promise<void> {
-    await this.#edit(app, request_id, { ...asked, change: () => null });
+    await this.#edit(actor, app, { ...asked, action: "docs.delete", change: () => null });
   }
 
   async clear(
+    actor: Actor,
     app: string,
-    request_id: string,
     { collection, emit }: { collection: string; emit: boolean },
   ): Promise<ClearedRecords> {
     const app_id = await this.#idOf(app);
     const name = docsCollection(collection);
-    return this.options.records.clear(editContext(app_id, request_id), name, { emit });
+    return this.options.records.clear(actor, app_id, { collection: name, emit });
   }
 
   /** By field. */
@@ -177,13 +182,13 @@ export class DataDocs {
 
   /** It is built beside the work of scripts. Throws PicError `docs_index_limit`, `invalid`. */
   async createIndex(
+    actor: Actor,
     app: string,
-    request_id: string,
     asked: { collection: string; field: string },
   ): Promise<ListedIndex> {
-    const { db } = this.options;
-    const cx = editContext(await this.#idOf(app), request_id);
-    await this.#ask("createIndex", cx, asked);
+    const { db, indexes } = this.options;
+    const cx = editContext(await this.#idOf(app), actor);
+    await indexes.create(cx, asked, this.#told(actor, "docs.create_index"));
     await db.durable(cx.seen);
     const all = await listDocIndexes(db, cx.app_id, asked.collection);
     const made = all.find(({ field }) => field === asked.field);
@@ -193,33 +198,36 @@ export class DataDocs {
 
   /** Throws PicError `not_found`, `invalid`. */
   async dropIndex(
+    actor: Actor,
     app: string,
-    request_id: string,
     asked: { collection: string; field: string },
   ): Promise<void> {
-    const { db } = this.options;
-    const cx = editContext(await this.#idOf(app), request_id);
-    const wasThere = await this.#ask<boolean>("dropIndex", cx, asked);
+    const { db, indexes } = this.options;
+    const cx = editContext(await this.#idOf(app), actor);
+    const wasThere = await indexes.drop(cx, asked, this.#told(actor, "docs.drop_index"));
     await db.durable(cx.seen);
     if (!wasThere) throw new PicError("not_found", "There is no such index");
   }
 
   /** Changes a document that is there. */
   async #edit(
+    actor: Actor,
     app: string,
-    request_id: string,
     {
+      action,
       change,
       if_version,
       ...asked
     }: DocumentPlace & {
+      action: string;
       change: (previous: string) => string | null;
       if_version?: number;
     },
   ): Promise<WrittenDocument> {
     const app_id = await this.#idOf(app);
     const { collection, id } = docsPlace(asked);
-    const version = await this.options.records.edit(editContext(app_id, request_id), {
+    const version = await this.options.records.edit(actor, app_id, {
+      action,
       collection,
       key: id,
       value: (previous) => {
@@ -229,6 +237,16 @@ export class DataDocs {
       if_version: if_version ?? null,
     });
     return { id, version };
+  }
+
+  #told(actor: Actor, action: string) {
+    return (tx: Tx, { app_id, collection, field }: DocIndexPlace): Promise<void> => {
+      const target = { kind: "index", id: field };
+      return this.options.audit.record(tx, actor, {
+        ...{ action, target, app_id },
+        detail: { collection },
+      });
+    };
   }
 
   /** What a script's call answers. */

@@ -7,17 +7,13 @@ import {
   kvPrefix,
   kvValueJson,
 } from "../bindings/kv-arguments.ts";
+import type { Actor } from "../domain/accounts.ts";
 import type { DataRecord } from "../domain/data.ts";
 import { PicError } from "../domain/errors.ts";
 import type { Page, PageRequest } from "../domain/pages.ts";
 import type { Database } from "../storage/port.ts";
 import { findApp } from "./apps.ts";
-import {
-  type ClearedRecords,
-  type CollectionSize,
-  type DataRecords,
-  editContext,
-} from "./data-records.ts";
+import type { ClearedRecords, CollectionSize, DataRecords } from "./data-records.ts";
 
 export interface DataKvOptions {
   db: Database;
@@ -67,14 +63,15 @@ export class DataKv {
    * Resolves to the new version. Throws PicError `kv_invalid_key`, `kv_invalid_value`,
    * `kv_value_too_large`, `kv_version_conflict`, `quota_exceeded`, `invalid`.
    */
-  async set(app: string, request_id: string, input: EntryInput): Promise<number> {
+  async set(actor: Actor, app: string, input: EntryInput): Promise<number> {
     const { clock, records } = this.options;
     const app_id = await this.#idOf(app);
     const place = kvPlace(input);
     const value = kvValueJson(input.value);
     const { ttl_seconds, if_version = null } = input;
     const expiry = kvExpiry(ttl_seconds, clock.now());
-    return records.edit(editContext(app_id, request_id), {
+    return records.edit(actor, app_id, {
+      action: "kv.set",
       ...place,
       value: () => value,
       expires_at: (previous) =>
@@ -85,12 +82,13 @@ export class DataKv {
 
   /** Throws PicError `kv_invalid_key`, `kv_version_conflict`, `not_found`. */
   async delete(
+    actor: Actor,
     app: string,
-    request_id: string,
     asked: { collection: string; key: string; if_version: number | null },
   ): Promise<void> {
     const app_id = await this.#idOf(app);
-    await this.options.records.edit(editContext(app_id, request_id), {
+    await this.options.records.edit(actor, app_id, {
+      action: "kv.delete",
       ...kvPlace(asked),
       value: (previous) => {
         if (previous === null) throw noEntry();
@@ -102,13 +100,13 @@ export class DataKv {
 
   /** Throws PicError `kv_invalid_key`. */
   async clear(
+    actor: Actor,
     app: string,
-    request_id: string,
     { collection, emit }: { collection: string; emit: boolean },
   ): Promise<ClearedRecords> {
     const app_id = await this.#idOf(app);
     const name = kvCollection(collection);
-    return this.options.records.clear(editContext(app_id, request_id), name, { emit });
+    return this.options.records.clear(actor, app_id, { collection: name, emit });
   }
 
   async #idOf(app: string): Promise<string> {

@@ -8,6 +8,8 @@
 import type { Clock } from "../base/clock.ts";
 import type { RecordWrites, StoredRecord } from "../bindings/kv-writes.ts";
 import type { Usage } from "../bindings/usage.ts";
+import type { Actor } from "../domain/accounts.ts";
+import type { AuditedChange } from "../domain/audit.ts";
 import type { BindingContext } from "../domain/bindings.ts";
 import type { DataRecord, DataSource } from "../domain/data.ts";
 import { type ErrorCode, invalidField, PicError } from "../domain/errors.ts";
@@ -23,6 +25,7 @@ import { decodeCursor, encodeCursor, type Page, type PageRequest } from "../doma
 import { countRecords, listCollections, listRecords } from "../storage/data.ts";
 import type { Database, Tx } from "../storage/port.ts";
 import { TransactionConflict } from "../storage/transaction-conflict.ts";
+import type { Audit } from "./audit.ts";
 
 export interface DataRecordsOptions {
   db: Database;
@@ -34,6 +37,7 @@ export interface DataRecordsOptions {
   quiet: RecordWrites;
   /** What a wrong `if_version` is. */
   conflict: ErrorCode;
+  audit: Audit;
 }
 
 export interface CollectionSize {
@@ -52,6 +56,8 @@ export interface RecordPlace {
 }
 
 export interface RecordEdit extends RecordPlace {
+  /** For the audit trail: what is done, `kv.set`. */
+  action: string;
   /** JSON text from what is there, or null to delete it. Throws PicError for what cannot be. */
   value: (previous: StoredRecord | null) => string | null;
   /** Absent: never. */
@@ -66,9 +72,25 @@ export interface ClearedRecords {
   more: boolean;
 }
 
-/** Who edits, for the events: `request_id` stands for the execution. */
-export function editContext(app_id: string, request_id: string): BindingContext {
+/** Whose data, and who edits, for the events: the request stands for the execution. */
+export function editContext(
+  app_id: string,
+  { request_id }: Pick<Actor, "request_id">,
+): BindingContext {
   return { app_id, script_id: "", execution_id: request_id, delivery: null, seen: { seq: 0 } };
+}
+
+/** What the audit trail calls one of them. */
+const recordNoun = { kv: "entry", docs: "document" } as const;
+
+/** What is done to a collection, or to all of an app (null), for the audit trail. */
+export function collectionChange(
+  verb: string,
+  source: DataSource,
+  { app_id, collection }: { app_id: string; collection: string | null },
+): AuditedChange {
+  const target = { kind: "collection", id: collection ?? "*" };
+  return { action: `${source}.${verb}`, target, app_id };
 }
 
 /** Runs a transaction of many records, a few times when others want the same ones in another order. */
@@ -159,9 +181,18 @@ export class DataRecords {
    * Resolves to the new version, 0 for nothing. Throws PicError `quota_exceeded`, the conflict of the
    * kind for a wrong `if_version`, and what `edit.value` throws.
    */
-  edit(cx: BindingContext, edit: RecordEdit): Promise<number> {
-    const { db, usage } = this.options;
-    return usage.within(cx.app_id, () => db.tx((tx) => this.#edit(tx, cx, edit)));
+  edit(actor: Actor, app_id: string, edit: RecordEdit): Promise<number> {
+    const { db, usage, source, audit } = this.options;
+    const cx = editContext(app_id, actor);
+    const { action, collection, key } = edit;
+    return usage.within(app_id, () =>
+      db.tx(async (tx) => {
+        const version = await this.#edit(tx, cx, edit);
+        const target = { kind: recordNoun[source], id: key };
+        await audit.record(tx, actor, { action, target, app_id, detail: { collection, version } });
+        return version;
+      }),
+    );
   }
 
   async #edit(tx: Tx, cx: BindingContext, edit: RecordEdit): Promise<number> {
@@ -185,12 +216,14 @@ export class DataRecords {
 
   /** Deletes a bounded part of a collection. */
   async clear(
-    cx: BindingContext,
-    collection: string,
-    { emit }: { emit: boolean },
+    actor: Actor,
+    app_id: string,
+    { collection, emit }: { collection: string; emit: boolean },
   ): Promise<ClearedRecords> {
-    const { db, clock, source, usage } = this.options;
+    const { db, clock, source, usage, audit } = this.options;
+    const cx = editContext(app_id, actor);
     const writes = emit ? this.options.writes : this.options.quiet;
+    const told = audit.long(actor, collectionChange("clear", source, { app_id, collection }));
     let count = 0;
     let after: RecordPlace | null = null;
     for (;;) {
@@ -200,19 +233,28 @@ export class DataRecords {
         limit: kvListScanRowsMax,
       });
       const last = rows.at(-1);
-      if (last === undefined) return { count, more: false };
-      if (count >= dataClearRowsMax) return { count, more: true };
+      if (last === undefined || count >= dataClearRowsMax) {
+        const cleared = { count, more: last !== undefined };
+        await told.end({ ...cleared });
+        return cleared;
+      }
       after = last;
-      const deleteRows = async (tx: Tx): Promise<number> => {
+      const isLast = rows.length < kvListScanRowsMax;
+      const deleteRows = async (tx: Tx) => {
         let deleted = 0;
         for (const row of rows) {
           // What somebody has written since it was read stays.
           const change = { collection, key: row.key, previous: row, value: null };
           if ((await writes.replace(tx, cx, change)) !== null) deleted += 1;
         }
-        return deleted;
+        const whole = isLast ? { count: count + deleted, more: false } : null;
+        return { value: deleted, isChange: deleted > 0, whole };
       };
-      count += await repeated(() => usage.within(cx.app_id, () => db.tx(deleteRows)));
+      count += await repeated(() => usage.within(app_id, () => told.step(deleteRows)));
+      if (isLast) {
+        await told.end({ count, more: false });
+        return { count, more: false };
+      }
     }
   }
 }

@@ -8,10 +8,13 @@
  * atomic as a whole: what stops it stops it at a line, and what stands before that line is
  * imported; so does a caller who leaves, but for the last batch. Running it again with mode "merge" goes
  * on: what is there already, and is the same, is not written again.
+ *
+ * Both are told in the audit trail: an export because it carries the data out.
  */
 import type { Clock } from "../base/clock.ts";
 import type { RecordWrites, StoredRecord } from "../bindings/kv-writes.ts";
 import type { Usage } from "../bindings/usage.ts";
+import type { Actor } from "../domain/accounts.ts";
 import type { BindingContext } from "../domain/bindings.ts";
 import type { DataRecord, DataSource } from "../domain/data.ts";
 import { PicError } from "../domain/errors.ts";
@@ -26,6 +29,7 @@ import {
 import { type DataRange, listRecords } from "../storage/data.ts";
 import type { Database, Reader, Tx } from "../storage/port.ts";
 import { findApp } from "./apps.ts";
+import type { Audit, LongChange } from "./audit.ts";
 import {
   atLine,
   collectionCheck,
@@ -34,7 +38,7 @@ import {
   type RecordLine,
   readLines,
 } from "./data-lines.ts";
-import { editContext, repeated } from "./data-records.ts";
+import { collectionChange, editContext, repeated } from "./data-records.ts";
 
 export interface DataTransferOptions {
   db: Database;
@@ -43,6 +47,7 @@ export interface DataTransferOptions {
   writes: Readonly<Record<DataSource, RecordWrites>>;
   /** The same without events. */
   quiet: Readonly<Record<DataSource, RecordWrites>>;
+  audit: Audit;
 }
 
 /** What happens to a record that is there already, and is another. */
@@ -88,6 +93,7 @@ interface Import extends ImportOptions {
   cx: BindingContext;
   writes: RecordWrites;
   counts: ImportCounts;
+  told: LongChange;
 }
 
 type Outcome = keyof ImportCounts;
@@ -98,13 +104,26 @@ export class DataTransfer {
   constructor(private readonly options: DataTransferOptions) {}
 
   /** Throws PicError `not_found`, `overloaded`, and for a bad name what scripts get. */
-  async export(app: string, source: DataSource, collection: string | null): Promise<DataExport> {
-    const { id, slug } = await findApp(this.options.db, app);
+  async export(
+    actor: Actor,
+    app: string,
+    source: DataSource,
+    collection: string | null,
+  ): Promise<DataExport> {
+    const { db, audit } = this.options;
+    const { id, slug } = await findApp(db, app);
     const name = collection === null ? null : collectionCheck[source](collection);
     const chunks = this.#chunks(source, id, name);
     // To its first yield, with the first rows in its hands: what fails before it is an answer of its
     // own, and from here on `return` ends it.
     await chunks.next();
+    const change = collectionChange("export", source, { app_id: id, collection: name });
+    try {
+      await db.tx((tx) => audit.record(tx, actor, change));
+    } catch (error) {
+      await chunks.return(undefined);
+      throw error;
+    }
     return { file_name: fileName([slug, source, ...(name === null ? [] : [name])]), chunks };
   }
 
@@ -142,27 +161,35 @@ export class DataTransfer {
    * wrong with it, together with `line` and the counts of what was imported before it.
    */
   async import(
+    actor: Actor,
     app: string,
     source: DataSource,
-    request: { request_id: string; chunks: AsyncIterable<Uint8Array> } & ImportOptions,
+    request: { chunks: AsyncIterable<Uint8Array> } & ImportOptions,
   ): Promise<ImportCounts> {
-    const { db, writes, quiet } = this.options;
-    const { request_id, chunks, ...options } = request;
-    const { id } = await findApp(db, app);
-    const { collection } = options;
+    const { db, writes, quiet, audit } = this.options;
+    const { chunks, ...options } = request;
+    const { id: app_id } = await findApp(db, app);
+    const collection =
+      options.collection === null ? null : collectionCheck[source](options.collection);
+    const change = collectionChange("import", source, { app_id, collection });
+    const { mode, emit } = options;
     const under: Import = {
       ...options,
       source,
-      collection: collection === null ? null : collectionCheck[source](collection),
-      cx: editContext(id, request_id),
-      writes: (options.emit ? writes : quiet)[source],
+      collection,
+      cx: editContext(app_id, actor),
+      writes: (emit ? writes : quiet)[source],
       counts: { imported: 0, updated: 0, skipped: 0 },
+      told: audit.long(actor, { ...change, detail: { mode, emit } }),
     };
     using _ = this.#begin();
     try {
       await this.#readAll(under, chunks);
+      await under.told.end({ ...under.counts });
       return under.counts;
     } catch (error) {
+      // Should this fail too, that it was begun is told already.
+      await under.told.end({ state: "failed", ...under.counts }).catch(() => {});
       throw error instanceof PicError ? withCounts(error, under.counts) : error;
     } finally {
       const { seen } = under.cx;
@@ -175,11 +202,11 @@ export class DataTransfer {
     const { source, collection } = under;
     let batch: NumberedRecord[] = [];
     let bytes = 0;
-    const write = async (): Promise<void> => {
+    const write = async ({ isLast }: { isLast: boolean }): Promise<void> => {
       const full = batch;
       batch = [];
       bytes = 0;
-      await this.#writeBatch(under, full);
+      await this.#writeBatch(under, full, isLast);
     };
     try {
       for await (const { number, text } of readLines(chunks)) {
@@ -191,24 +218,32 @@ export class DataTransfer {
         }
         batch.push({ ...record, line: number });
         bytes += text.length;
-        if (batch.length >= dataBatchRows || bytes >= dataBatchBytes) await write();
+        if (batch.length >= dataBatchRows || bytes >= dataBatchBytes)
+          await write({ isLast: false });
       }
     } catch (error) {
       // Whatever stands before a bad line is imported; a caller who has left gets whole batches.
-      if (isOfLine(error)) await write();
+      if (isOfLine(error)) await write({ isLast: false });
       throw error;
     }
-    await write();
+    await write({ isLast: true });
   }
 
   /** All of it; or, when a line cannot be, what stands before that line, and then throws. */
-  async #writeBatch(under: Import, records: readonly NumberedRecord[]): Promise<void> {
+  async #writeBatch(
+    under: Import,
+    records: readonly NumberedRecord[],
+    isLast: boolean,
+  ): Promise<void> {
     // One order for all: two imports that wait for each other's rows would never end on PostgreSQL.
     let left = records.toSorted(byPlace);
     let failure: unknown = null;
     while (left.length > 0) {
       try {
-        add(under.counts, await this.#transact(under, left));
+        under.counts = sumOf(
+          under.counts,
+          await this.#transact(under, left, isLast && failure === null),
+        );
         break;
       } catch (error) {
         failure = error;
@@ -221,9 +256,13 @@ export class DataTransfer {
     if (failure !== null) throw failure;
   }
 
-  async #transact(under: Import, records: readonly NumberedRecord[]): Promise<ImportCounts> {
+  async #transact(
+    under: Import,
+    records: readonly NumberedRecord[],
+    isLast: boolean,
+  ): Promise<ImportCounts> {
     const { db, usage } = this.options;
-    const { cx } = under;
+    const { cx, told } = under;
     let at = 0;
     const each = async (r: Reader, work: (one: FoundRecord) => Promise<Outcome>) => {
       const counts: ImportCounts = { imported: 0, updated: 0, skipped: 0 };
@@ -235,11 +274,13 @@ export class DataTransfer {
     };
     try {
       if (under.dry_run) return await each(db, async (one) => outcomeOf(under.mode, one));
-      return await repeated(() =>
-        usage.within(cx.app_id, () =>
-          db.tx((tx) => each(tx, (one) => this.#write(tx, under, one)), { seen: cx.seen }),
-        ),
-      );
+      const write = async (tx: Tx) => {
+        const value = await each(tx, (one) => this.#write(tx, under, one));
+        const whole = isLast ? sumOf(under.counts, value) : null;
+        return { value, isChange: value.imported + value.updated > 0, whole };
+      };
+      const step = () => told.step(write, { seen: cx.seen });
+      return await repeated(() => usage.within(cx.app_id, step));
     } catch (error) {
       throw error instanceof PicError && !isPassing(error) ? atLine(at, error) : error;
     }
@@ -331,10 +372,12 @@ function withCounts(error: PicError, counts: ImportCounts): PicError {
   return new PicError(code, message, { ...details, extra: { ...details.extra, ...counts } });
 }
 
-function add(counts: ImportCounts, more: ImportCounts): void {
-  counts.imported += more.imported;
-  counts.updated += more.updated;
-  counts.skipped += more.skipped;
+function sumOf(one: ImportCounts, other: ImportCounts) {
+  return {
+    imported: one.imported + other.imported,
+    updated: one.updated + other.updated,
+    skipped: one.skipped + other.skipped,
+  };
 }
 
 function byPlace(a: RecordLine, b: RecordLine): number {

@@ -7,6 +7,8 @@
  */
 import type { Clock } from "../base/clock.ts";
 import type { Actor } from "../domain/accounts.ts";
+import type { App } from "../domain/apps.ts";
+import type { AuditedChange } from "../domain/audit.ts";
 import {
   type DeadLetter,
   type DeadLetterState,
@@ -37,11 +39,13 @@ import { listAttempts } from "../storage/event-attempts.ts";
 import { insertDelivery, outboxChannel } from "../storage/outbox.ts";
 import type { Database, Tx } from "../storage/port.ts";
 import { findApp } from "./apps.ts";
+import type { Audit } from "./audit.ts";
 import { shownEvent } from "./shown-events.ts";
 
 export interface DeadLettersOptions {
   db: Database;
   clock: Clock;
+  audit: Audit;
 }
 
 /** Which letters; what is absent does not matter. Times are epoch ms of when the letter was made. */
@@ -118,7 +122,7 @@ export class DeadLetters {
     address: { app: string; id: string },
     note?: string,
   ): Promise<DeadLetterView> {
-    return this.#decide(address, "replayed", (tx, app_id, id) =>
+    return this.#decide(actor, address, "replayed", (tx, app_id, id) =>
       this.#replay(tx, { app_id, id }, { actor, note }),
     );
   }
@@ -129,7 +133,7 @@ export class DeadLetters {
     address: { app: string; id: string },
     note?: string,
   ): Promise<DeadLetterView> {
-    return this.#decide(address, "resolved", (tx, app_id, id) =>
+    return this.#decide(actor, address, "resolved", (tx, app_id, id) =>
       this.#resolve(tx, { app_id, id }, { actor, note }),
     );
   }
@@ -140,7 +144,8 @@ export class DeadLetters {
     appRef: string,
     { query, note }: { query: DeadLetterQuery; note: string | undefined },
   ): Promise<Progress> {
-    return this.#decideAll(appRef, { query, states: REPLAYABLE }, (tx, app_id, id) =>
+    const which = { query, states: REPLAYABLE, action: "dead_letter.replay_all" };
+    return this.#decideAll(actor, appRef, which, (tx, app_id, id) =>
       this.#replay(tx, { app_id, id }, { actor, note }),
     );
   }
@@ -151,7 +156,8 @@ export class DeadLetters {
     appRef: string,
     { query, note }: { query: DeadLetterQuery; note: string | undefined },
   ): Promise<Progress> {
-    return this.#decideAll(appRef, { query, states: RESOLVABLE }, (tx, app_id, id) =>
+    const which = { query, states: RESOLVABLE, action: "dead_letter.resolve_all" };
+    return this.#decideAll(actor, appRef, which, (tx, app_id, id) =>
       this.#resolve(tx, { app_id, id }, { actor, note }),
     );
   }
@@ -161,32 +167,46 @@ export class DeadLetters {
    * those that are over. Throws PicError `not_found` (the app).
    */
   async purge(
+    actor: Actor,
     appRef: string,
     { before, state }: { before: number; state?: Exclude<DeadLetterState, "replaying"> },
   ): Promise<Progress> {
-    const { db } = this.options;
+    const { db, audit } = this.options;
     const app = await findApp(db, appRef);
     const states = state === undefined ? SETTLED : [state];
-    let count = 0;
-    while (count < deadLettersPerCallMax) {
+    const told = audit.long(actor, allOf(app, "dead_letter.purge", { before, states }));
+    let progress: Progress = { count: 0, more: true };
+    while (progress.more && progress.count < deadLettersPerCallMax) {
+      const { count } = progress;
       const limit = Math.min(deadLetterChunkRows, deadLettersPerCallMax - count);
-      const deleted = await purgeDeadLetters(db, { app_id: app.id, before, limit, states });
-      count += deleted;
-      if (deleted < limit) return { count, more: false };
+      const chunk = { app_id: app.id, before, limit, states };
+      const deleted = await purgeDeadLetters(db, chunk, (work) =>
+        told.step(async (tx) => {
+          const value = await work(tx);
+          const whole = value < limit ? { count: count + value, more: false } : null;
+          return { value, isChange: value > 0, whole };
+        }),
+      );
+      progress = { count: count + deleted, more: deleted === limit };
     }
-    return { count, more: true };
+    await told.end({ ...progress });
+    return progress;
   }
 
   async #decide(
+    actor: Actor,
     { app: appRef, id }: { app: string; id: string },
     what: "replayed" | "resolved",
     step: Step,
   ): Promise<DeadLetterView> {
-    const { db } = this.options;
+    const { db, audit } = this.options;
     const app = await findApp(db, appRef);
     const letter = await db.tx(async (tx) => {
       const moved = await step(tx, app.id, id);
-      if (moved !== null) return moved;
+      if (moved !== null) {
+        await audit.record(tx, actor, decisionOn(moved, what));
+        return moved;
+      }
       const current = await getDeadLetter(tx, app.id, id);
       if (current === null) throw notFound();
       throw wrongState(current.state, what);
@@ -199,25 +219,34 @@ export class DeadLetters {
    * be found by a second look.
    */
   async #decideAll(
+    actor: Actor,
     appRef: string,
-    { query, states }: { query: DeadLetterQuery; states: readonly DeadLetterState[] },
+    {
+      query,
+      states,
+      action,
+    }: { query: DeadLetterQuery; states: readonly DeadLetterState[]; action: string },
     step: Step,
   ): Promise<Progress> {
-    const { db } = this.options;
+    const { db, audit } = this.options;
     const app = await findApp(db, appRef);
     const limit = deadLettersPerCallMax + 1;
     const ids = await deadLetterIds(db, filterOf(app.id, query), { states, limit });
     const more = ids.length === limit;
     if (more) ids.pop();
+    const told = audit.long(actor, allOf(app, action, { ...query }));
     let count = 0;
     for (let start = 0; start < ids.length; start += deadLetterChunkRows) {
       const chunk = ids.slice(start, start + deadLetterChunkRows);
-      count += await db.tx(async (tx) => {
+      const isLast = start + chunk.length === ids.length;
+      count += await told.step(async (tx) => {
         let moved = 0;
         for (const id of chunk) if ((await step(tx, app.id, id)) !== null) moved += 1;
-        return moved;
+        const whole = isLast ? { count: count + moved, more } : null;
+        return { value: moved, isChange: moved > 0, whole };
       });
     }
+    await told.end({ count, more });
     return { count, more };
   }
 
@@ -250,6 +279,22 @@ export class DeadLetters {
 }
 
 type Step = (tx: Tx, app_id: string, id: string) => Promise<DeadLetter | null>;
+
+/** What the audit trail shows of what was done to one letter, and to those of a filter. */
+function decisionOn(letter: DeadLetter, what: "replayed" | "resolved"): AuditedChange {
+  const { id, app_id, event_id, script_id } = letter;
+  return {
+    action: what === "replayed" ? "dead_letter.replay" : "dead_letter.resolve",
+    target: { kind: "dead_letter", id },
+    app_id,
+    detail: { event_id, script_id },
+  };
+}
+
+function allOf(app: App, action: string, filter: Readonly<Record<string, unknown>>): AuditedChange {
+  const target = { kind: "app", id: app.id, name: app.slug };
+  return { action, target, app_id: app.id, detail: { filter } };
+}
 
 /** A note that is not given leaves an earlier one. */
 function decided({ actor, note }: Decision) {

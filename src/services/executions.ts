@@ -1,4 +1,6 @@
 /** What happened: the records of executions, those still in the buffer included. */
+import { authorise } from "../domain/access.ts";
+import type { Actor } from "../domain/accounts.ts";
 import { PicError } from "../domain/errors.ts";
 import type { ExecutionRecord } from "../domain/executions.ts";
 import type { Page, PageRequest } from "../domain/pages.ts";
@@ -23,10 +25,15 @@ export class Executions {
     return this.options.records.list(scriptId, page);
   }
 
-  /** Throws PicError `not_found`: never was, was not kept, or is past retention. */
-  async get(id: string): Promise<ExecutionRecord> {
+  /**
+   * Throws PicError `not_found`: never was, was not kept, is past retention, or of an app that the actor
+   * does not see; `forbidden`.
+   */
+  async get(actor: Actor, id: string): Promise<ExecutionRecord> {
     const record = await this.options.records.get(id);
-    if (record === null) throw new PicError("not_found", "There is no record of such an execution");
+    const what = "execution, or its record was not kept";
+    if (record === null) throw new PicError("not_found", `There is no such ${what}`);
+    authorise(actor, "execution.read", { app_id: record.app_id }, what);
     return record;
   }
 }

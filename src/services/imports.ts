@@ -16,6 +16,7 @@ import { findGraphProblem, type ModuleGraph, moduleImports } from "../domain/mod
 import type { Script } from "../domain/scripts.ts";
 import type { ImportSite } from "../sandbox/api.ts";
 import {
+  importersOfNames,
   listImporters,
   modulesAbove,
   replaceImports,
@@ -45,8 +46,20 @@ export async function saveImports(
   script: Script,
   { before, imports, sites }: ImportChange,
 ): Promise<void> {
+  await replaceImports(tx, script, moduleImports(imports), moduleImports(before));
+  await judgeImports(tx, script, { imports, sites });
+}
+
+/**
+ * What is said above, of a script whose imports are written, as are those of all that are saved with it.
+ * Throws PicError `invalid_source`.
+ */
+export async function judgeImports(
+  tx: Tx,
+  script: Script,
+  { imports, sites }: Omit<ImportChange, "before">,
+): Promise<void> {
   const names = moduleImports(imports);
-  await replaceImports(tx, script, names, moduleImports(before));
   if (script.kind === "endpoint" && names.length === 0) return;
   const program = await getProgram(tx, script.id);
   if (program === null) throw new Error("imports of a script that is not stored");
@@ -86,11 +99,17 @@ export async function importWarnings(
   );
   return names
     .filter((name) => found.get(name) !== "module")
-    .map((name) => {
-      const what = found.has(name) ? "is an endpoint, not a module" : "does not exist";
-      const message = `The import "${name}" ${what}; running this script will fail`;
-      return { path: "source", message, ...positionOf(sites, name) };
-    });
+    .map((name) => unresolvedWarning({ name, kind: found.get(name) ?? null }, sites));
+}
+
+/** Of an import whose name no module has. A kind of null: nothing has it. */
+export function unresolvedWarning(
+  { name, kind }: { name: string; kind: Script["kind"] | null },
+  sites: readonly ImportSite[],
+): FieldError {
+  const what = kind === null ? "does not exist" : "is an endpoint, not a module";
+  const message = `The import "${name}" ${what}; running this script will fail`;
+  return { path: "source", message, ...positionOf(sites, name) };
 }
 
 /**
@@ -107,6 +126,29 @@ export async function refuseImported(
   throw new PicError(
     "conflict",
     `The module ${script.name} cannot be ${change}: ${namesOf(importers)} import it`,
+    { extra: { imported_by: importers.slice(0, importersNamedMax) } },
+  );
+}
+
+/**
+ * The same of names that have no module any more. Throws PicError `conflict` (with `imported_by`).
+ * @param names of modules that there were
+ */
+export async function refuseLostModules(
+  tx: Tx,
+  app_id: string,
+  names: readonly string[],
+): Promise<void> {
+  if (names.length === 0) return;
+  const [first, ...others] = await importersOfNames(tx, app_id, names);
+  if (first === undefined) return;
+  const { imported } = first;
+  const importers = [first, ...others.filter((one) => one.imported === imported)].map(
+    ({ id, name, kind }) => ({ id, name, kind }),
+  );
+  throw new PicError(
+    "conflict",
+    `The module ${imported} cannot go: ${namesOf(importers)} import it`,
     { extra: { imported_by: importers.slice(0, importersNamedMax) } },
   );
 }

@@ -1,7 +1,8 @@
 /**
- * All routes in memory: the table the gateway asks, and an index that finds conflicts.
+ * All routes and the hosts of apps in memory: the table the gateway asks, and an index that finds
+ * conflicts.
  *
- * Every write of routes goes through `write`: one transaction at a time, which also raises a
+ * Every write of routes or hosts goes through `write`: one transaction at a time, which also raises a
  * revision kept in the database. A transaction that finds another revision than the one in memory
  * (another process wrote) is given up, memory is read anew, and it runs again. So a conflict is
  * judged in memory, in microseconds at 10,000 routes, and still against what is committed.
@@ -15,27 +16,27 @@
 import type { Logger } from "../base/log.ts";
 import { PicError } from "../domain/errors.ts";
 import { routesRereadMs, routeWriteTriesMax } from "../domain/limits.ts";
-import { parseHost, parsePath, type Route, type RoutePattern } from "../domain/routes.ts";
+import type { Route, RoutePattern } from "../domain/routes.ts";
 import { type StartTimer, startTimer } from "../execution/timers.ts";
 import type { RoutingTable } from "../routing/api.ts";
-import { findConflict } from "../routing/conflict.ts";
-import { compileTable } from "../routing/table.ts";
+import type { HostOwners } from "../routing/host-owners.ts";
+import { compileHostedTable } from "../routing/hosted-table.ts";
+import { allHosts } from "../storage/hosts.ts";
 import type { Database, Reader, Tx } from "../storage/port.ts";
 import { allRoutes, lockRoutes } from "../storage/routes.ts";
 import { getSetting, setSetting } from "../storage/settings.ts";
-
-/** What a transaction did to the routes. */
-export type RouteChange =
-  | { add: Route }
-  | { drop: string }
-  | { drop_script: string }
-  | { drop_app: string };
+import { type RouteChange, RouteDraft, RouteIndex } from "./route-index.ts";
 
 export interface RouteWrite<T> {
   value: T;
-  /** Null: nothing was changed. */
-  change: RouteChange | null;
+  /**
+   * What was done besides what was staged in the draft. Null: nothing; nothing staged either, and
+   * nothing was changed at all.
+   */
+  change: RouteChange | readonly RouteChange[] | null;
 }
+
+export type WriteRoutes<T> = (tx: Tx, draft: RouteDraft) => Promise<RouteWrite<T>>;
 
 const channel = "routes";
 /** Instead of a revision: messages may have been missed. */
@@ -45,10 +46,9 @@ const settingName = "routes_revision";
 class Outdated extends Error {}
 
 export class LiveRoutes {
-  #routes = new Map<string, Route>();
-  #buckets = new Map<string, Map<string, Route>>();
+  #index = new RouteIndex();
   #revision = 0;
-  #table: RoutingTable = compileTable([]);
+  #table: RoutingTable = compileHostedTable([], []);
   #rebuild: Promise<void> | null = null;
   #reload: Promise<void> | null = null;
   #isStopped = false;
@@ -72,23 +72,28 @@ export class LiveRoutes {
     return this.#table;
   }
 
-  countOfApp(appId: string): number {
-    let count = 0;
-    for (const route of this.#routes.values()) if (route.app_id === appId) count += 1;
-    return count;
+  /** Which app a host belongs to, at this moment. */
+  hosts(): HostOwners {
+    return this.#index.hosts;
   }
 
-  /** A route that may not exist together with `candidate`, or null. Inside `write` it is certain. */
+  /** A route that may not exist together with `candidate`, or null. Inside `write` ask the draft. */
   findConflict(candidate: RoutePattern): Route | null {
-    for (const key of this.#conflictKeys(candidate)) {
-      const found = findConflict(candidate, this.#buckets.get(key)?.values() ?? []);
-      if (found !== null) return found;
-    }
-    return null;
+    return new RouteDraft(this.#index).findConflict(candidate);
   }
 
-  /** Runs `fn` in a transaction that alone writes routes; returns when the table shows its change. */
-  async write<T>(fn: (tx: Tx) => Promise<RouteWrite<T>>): Promise<T> {
+  /**
+   * Runs `fn` in a transaction that alone writes routes; returns when the table shows its changes. It
+   * may run again from the start. With several changes, `fn` stages each one in the draft right when it
+   * writes it, and judges the next by the draft:
+   *
+   *   const added = draft.findConflict(pattern) === null ? … : refuse();
+   *   await insertRoute(tx, added);
+   *   draft.stage({ add: added });
+   *   …
+   *   return { value, change: null };
+   */
+  async write<T>(fn: WriteRoutes<T>): Promise<T> {
     for (let tries = 1; ; tries += 1) {
       try {
         const value = await this.options.db.tx((tx) => this.#writeIn(tx, fn));
@@ -107,56 +112,21 @@ export class LiveRoutes {
     }
   }
 
-  async #writeIn<T>(tx: Tx, fn: (tx: Tx) => Promise<RouteWrite<T>>): Promise<T> {
+  async #writeIn<T>(tx: Tx, fn: WriteRoutes<T>): Promise<T> {
     await lockRoutes(tx);
     if ((await readRevision(tx)) !== this.#revision) throw new Outdated();
-    const { value, change } = await fn(tx);
-    if (change === null) return value;
+    const draft = new RouteDraft(this.#index);
+    const { value, change } = await fn(tx, draft);
+    const changes = [...draft.staged, ...(change === null ? [] : [change].flat())];
+    if (changes.length === 0) return value;
     const revision = this.#revision + 1;
     await setSetting(tx, settingName, String(revision));
     tx.afterCommit(() => {
-      this.#apply(change);
+      for (const each of changes) this.#index.apply(each);
       this.#revision = revision;
     });
     await this.options.db.notify(tx, channel, String(revision));
     return value;
-  }
-
-  #apply(change: RouteChange): void {
-    if ("add" in change) this.#add(change.add);
-    else if ("drop" in change) this.#drop((route) => route.id === change.drop, change.drop);
-    else if ("drop_script" in change) this.#drop((route) => route.script_id === change.drop_script);
-    else this.#drop((route) => route.app_id === change.drop_app);
-  }
-
-  #add(route: Route): void {
-    const key = bucketKey(route);
-    this.#routes.set(route.id, route);
-    const bucket = this.#buckets.get(key);
-    if (bucket === undefined) this.#buckets.set(key, new Map([[route.id, route]]));
-    else bucket.set(route.id, route);
-  }
-
-  #drop(matches: (route: Route) => boolean, id?: string): void {
-    const known = id === undefined ? this.#routes.values() : [this.#routes.get(id)];
-    for (const route of [...known]) {
-      if (route === undefined || !matches(route)) continue;
-      this.#routes.delete(route.id);
-      const key = bucketKey(route);
-      const bucket = this.#buckets.get(key);
-      bucket?.delete(route.id);
-      if (bucket?.size === 0) this.#buckets.delete(key);
-    }
-  }
-
-  /** The buckets in which something could conflict. */
-  #conflictKeys(candidate: RoutePattern): Iterable<string> {
-    const key = bucketKey(candidate);
-    if (candidate.path_kind !== "param") return [key];
-    const [group, first] = splitKey(key);
-    // A literal first segment meets its equals and parameters; a parameter meets everything.
-    if (first !== parameterMark) return [key, `${group}\n${parameterMark}`];
-    return [...this.#buckets.keys()].filter((other) => splitKey(other)[0] === group);
   }
 
   /** Resolves when a table is in place that was built after this call. */
@@ -165,7 +135,7 @@ export class LiveRoutes {
       setImmediate(() => {
         this.#rebuild = null;
         try {
-          this.#table = compileTable(this.#routes.values());
+          this.#table = compileHostedTable(this.#index.routes(), this.#index.hosts.values());
           resolve();
         } catch (error) {
           reject(error);
@@ -213,39 +183,24 @@ export class LiveRoutes {
     // The revision first: routes that are newer than it are found out by the next write.
     const revision = await readRevision(db);
     const routes = await allRoutes(db);
+    const hosts = await allHosts(db);
     // A write of this process that committed meanwhile proves that memory was right all along.
     if (this.#revision !== before) return;
-    this.#routes = new Map();
-    this.#buckets = new Map();
-    for (const route of routes) this.#addStored(route);
+    this.#index = new RouteIndex();
+    for (const add_host of hosts) this.#applyStored({ add_host });
+    for (const add of routes) this.#applyStored({ add });
     this.#revision = revision;
     await this.#rebuilt();
   }
 
-  /** A route that today's rules refuse is left out; it must not keep the others from serving. */
-  #addStored(route: Route): void {
+  /** What today's rules refuse is left out; it must not keep the rest from serving. */
+  #applyStored(change: RouteChange): void {
     try {
-      this.#add(route);
+      this.#index.apply(change);
     } catch (error) {
-      this.options.log.error("A stored route is not understood", { route_id: route.id, error });
+      this.options.log.error("A stored route or host is not understood", { change, error });
     }
   }
-}
-
-const parameterMark = "\u0000";
-
-/** Routes in different buckets never conflict, but for parameters in the first segment. */
-function bucketKey(route: RoutePattern): string {
-  const host = parseHost(route.host, route.host_kind);
-  const path = parsePath(route.path, route.path_kind);
-  const where = `${route.path_kind} ${host.kind} ${host.name}`;
-  if (path.kind !== "param") return `${where}\n${path.literal}`;
-  return `${where} ${path.segments.length}\n${path.segments[0] ?? parameterMark}`;
-}
-
-function splitKey(key: string): [group: string, first: string] {
-  const end = key.indexOf("\n");
-  return [key.slice(0, end), key.slice(end + 1)];
 }
 
 function isUnavailable(error: unknown): boolean {

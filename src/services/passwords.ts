@@ -12,6 +12,8 @@ import {
 
 const parameters = { algorithm: "argon2id", memoryCost: 19_456, timeCost: 2 } as const;
 
+const phcPrefix = "$argon2id$";
+
 /** The hash of a random text that nobody kept: verifying against it takes as long as any other. */
 const nobodysHash =
   "$argon2id$v=19$m=19456,t=2,p=1$6BQVZ5+tYrsogwrUenFlwS/cgnuD88m9Lz112FRcnbc$CAYL4DmOzv4m2Ge9UnLxLR8ay7FYc1Rb1puVxAmdVsE";
@@ -29,15 +31,17 @@ export class Passwords {
   }
 
   /**
-   * Takes the same time whether or not there is a hash to compare with.
+   * Takes the same time whether or not there is a hash to compare with. What is no hash of ours, as of an
+   * account without a password, fits no password.
    * @param admit called when the work is about to begin; may throw to refuse it
    * Throws PicError `overloaded`, and what `admit` throws.
    */
   verify(password: string, hash: string | null, admit: () => void): Promise<boolean> {
     return this.#queued(async () => {
       admit();
-      const right = await Bun.password.verify(normal(password), hash ?? nobodysHash);
-      return right && hash !== null;
+      const isHash = hash?.startsWith(phcPrefix) === true;
+      const right = await Bun.password.verify(normal(password), isHash ? hash : nobodysHash);
+      return right && isHash;
     });
   }
 

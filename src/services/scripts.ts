@@ -6,6 +6,7 @@
  * the save starts over when another came between.
  */
 import type { Clock } from "../base/clock.ts";
+import { type Action, authorise, visibleApps } from "../domain/access.ts";
 import type { Actor } from "../domain/accounts.ts";
 import { type App, defaultAppSlug } from "../domain/apps.ts";
 import { type FieldError, invalidField, PicError } from "../domain/errors.ts";
@@ -20,7 +21,6 @@ import {
   type ScriptKind,
   type ScriptVersion,
 } from "../domain/scripts.ts";
-import { scriptsChannel } from "../execution/scripts.ts";
 import type { Compiler } from "../sandbox/api.ts";
 import { getApp } from "../storage/apps.ts";
 import { listImporters, listImports, lockImports, type ScriptRef } from "../storage/imports.ts";
@@ -28,23 +28,21 @@ import type { Database, Tx } from "../storage/port.ts";
 import { removeEventsOfScript } from "../storage/removal.ts";
 import { lockRoutes } from "../storage/routes.ts";
 import {
-  deleteScript,
   getScript,
   getScriptByName,
   getVersion,
-  insertScript,
-  insertVersion,
   listScripts,
   listVersions,
   type ScriptVersionSummary,
-  updateScript,
 } from "../storage/scripts.ts";
-import { sql } from "../storage/sql.ts";
 import { countTriggersOfScript, lockTriggers, triggersChannel } from "../storage/triggers.ts";
 import { findApp } from "./apps.ts";
+import type { Audit } from "./audit.ts";
 import { importWarnings, refuseImported, refuseReached, saveImports } from "./imports.ts";
 import type { LiveRoutes } from "./live-routes.ts";
+import { auditedScript } from "./script-audit.ts";
 import { checkVersion, givenLimits, patched, type ScriptPatch } from "./script-patches.ts";
+import { addScript, changeScript, dropScript } from "./script-writes.ts";
 import { type Compiled, compileSource, isOutdated, newVersion } from "./sources.ts";
 
 export interface ScriptsOptions {
@@ -54,6 +52,7 @@ export interface ScriptsOptions {
   compiler: Compiler;
   ceilings: Readonly<ScriptLimits>;
   live: LiveRoutes;
+  audit: Audit;
 }
 
 export interface ScriptInput {
@@ -89,14 +88,14 @@ class Overtaken extends Error {}
 export class Scripts {
   constructor(private readonly options: ScriptsOptions) {}
 
-  /** Throws PicError `not_found` (the app), `invalid`, `invalid_source`, `limit_above_ceiling`, `conflict`. */
+  /** Throws PicError `not_found` and `forbidden` (the app), `invalid`, `invalid_source`, `limit_above_ceiling`, `conflict`. */
   async create(actor: Actor, input: ScriptInput): Promise<SavedScript> {
-    const { db, clock, newId, ceilings } = this.options;
+    const { db, clock, newId, ceilings, audit } = this.options;
     const { name, kind = "endpoint", source } = input;
     checkScriptName({ name, kind });
     const limits = input.limits ?? {};
     checkLimits(limits, ceilings);
-    const app = await findApp(db, input.app ?? defaultAppSlug);
+    const app = await this.#appFor(actor, "script.write", input.app ?? defaultAppSlug);
     await this.#refuseTaken(db, app.id, name);
     const compiled = await compileSource(this.options.compiler, { name, kind, source });
     const now = clock.now();
@@ -117,11 +116,9 @@ export class Scripts {
       await lockImports(tx, app.id);
       await findApp(tx, app.id);
       await this.#refuseTaken(tx, app.id, name);
-      await insertScript(tx, script);
-      await insertVersion(tx, version);
+      await addScript(tx, { db, audit, actor }, { script, version });
       const { imports, import_sites: sites } = compiled;
       await saveImports(tx, script, { before: [], imports, sites });
-      await db.notify(tx, scriptsChannel, script.id);
       return warningsOf(tx, script, compiled);
     });
     return { ...this.#view(script, app, version), source, warnings };
@@ -139,25 +136,19 @@ export class Scripts {
     return { ...this.#view(script, app, version), source: version.source };
   }
 
-  /** By name. Throws PicError `not_found` (the app), `invalid` (a bad cursor). */
+  /** By name, of the apps that the actor sees. Throws PicError `not_found` (the app), `invalid` (a bad cursor). */
   async list(
-    filter: { app?: string; kind?: ScriptKind; q?: string },
+    actor: Actor,
+    filter: { app?: string; kind?: ScriptKind; q?: string; name?: string },
     page: PageRequest,
   ): Promise<Page<ScriptView>> {
     const { db } = this.options;
     const { app, ...rest } = filter;
-    const inApp = app === undefined ? {} : { app_id: (await findApp(db, app)).id };
-    const found = await listScripts(db, { ...rest, ...inApp }, page);
-    const versions = await this.#activeVersions(found.items.map((script) => script.id));
-    const apps = new Map<string, App | null>();
-    const items: ScriptView[] = [];
-    for (const script of found.items) {
-      if (!apps.has(script.app_id)) apps.set(script.app_id, await getApp(db, script.app_id));
-      const of = apps.get(script.app_id);
-      const version = versions.get(script.id);
-      // Deleted since the list was read.
-      if (of != null && version !== undefined) items.push(this.#view(script, of, version));
-    }
+    const inApp =
+      app === undefined ? {} : { app_id: (await this.#appFor(actor, "script.read", app)).id };
+    const visible = visibleApps(actor);
+    const found = await listScripts(db, { ...rest, ...inApp, visible }, page);
+    const items = found.items.map(({ script, app: of, active }) => this.#view(script, of, active));
     return { items, next_cursor: found.next_cursor };
   }
 
@@ -180,7 +171,7 @@ export class Scripts {
       const isSaved = patch.source === undefined || !isOutdated(version);
       const isNew = source !== version.source || kind !== version.kind || !isSaved;
       const compiled = isNew ? await compileSource(compiler, { name, kind, source }) : null;
-      return this.#save(actor, { before, patch, compiled, version });
+      return this.#save(actor, { before, patch, compiled, version, copied: null });
     });
   }
 
@@ -205,7 +196,7 @@ export class Scripts {
       const isNew = old.source !== version.source || old.kind !== version.kind;
       const compiled = isNew ? await this.#compiledBefore(before.name, old) : null;
       const patch = { kind: old.kind };
-      return this.#save(actor, { before, patch, compiled, version });
+      return this.#save(actor, { before, patch, compiled, version, copied: input.version });
     });
   }
 
@@ -213,11 +204,14 @@ export class Scripts {
    * With its versions, routes, triggers, and what waits for it or has failed. Throws PicError `not_found`,
    * `conflict` (with `imported_by`).
    */
-  async delete(id: string): Promise<void> {
-    const { db, live } = this.options;
+  async delete(actor: Actor, id: string): Promise<void> {
+    const { db, live, audit } = this.options;
     const existing = await this.#existing(db, id);
     await refuseImported(db, existing, "deleted");
-    await removeEventsOfScript(db, existing);
+    const change = { action: "script.delete", ...auditedScript(existing) };
+    await removeEventsOfScript(db, existing, (tx) =>
+      audit.record(tx, actor, { ...change, detail: { state: "started" } }),
+    );
     await live.write(async (tx) => {
       const script = await this.#existing(tx, id);
       await lockTriggers(tx, script.app_id);
@@ -226,8 +220,7 @@ export class Scripts {
       if ((await countTriggersOfScript(tx, id)) > 0) {
         await db.notify(tx, triggersChannel, script.app_id);
       }
-      if (!(await deleteScript(tx, id))) throw notFound();
-      await db.notify(tx, scriptsChannel, id);
+      if (!(await dropScript(tx, { db, audit, actor }, script))) throw notFound();
       return { value: undefined, change: { drop_script: id } };
     });
   }
@@ -265,9 +258,11 @@ export class Scripts {
       /** Null: the source stays. */
       compiled: Compiled | null;
       version: ScriptVersion;
+      /** The number of the version that a rollback copies; null: an update. */
+      copied: number | null;
     },
   ): Promise<SavedScript> {
-    const { db, clock } = this.options;
+    const { db, clock, audit } = this.options;
     const { before, patch, compiled } = save;
     const { source } = compiled ?? save.version;
     return db.tx(async (tx) => {
@@ -293,8 +288,9 @@ export class Scripts {
           ? save.version
           : newVersion(script, compiled, actor, script.updated_at, current.active_version + 1);
       script.active_version = version.number;
-      if (compiled !== null) await insertVersion(tx, version);
-      await updateScript(tx, script);
+      const made = compiled === null ? null : version;
+      const saved = { before: current, after: script, version: made, copied: save.copied };
+      await changeScript(tx, { db, audit, actor }, saved);
       if (compiled !== null || script.name !== current.name) {
         await saveImports(tx, script, {
           before: save.version.imports,
@@ -302,7 +298,6 @@ export class Scripts {
           sites: compiled?.import_sites ?? [],
         });
       }
-      await db.notify(tx, scriptsChannel, script.id);
       const warnings = await warningsOf(tx, script, compiled ?? version);
       return { ...this.#view(script, app, version), source, warnings };
     });
@@ -339,6 +334,13 @@ export class Scripts {
     }
   }
 
+  /** For what names its app not in its address. Throws PicError `not_found`, `forbidden`. */
+  async #appFor(actor: Actor, action: Action, ref: string): Promise<App> {
+    const app = await findApp(this.options.db, ref);
+    authorise(actor, action, { app_id: app.id }, "app");
+    return app;
+  }
+
   async #refuseTaken(reader: Database | Tx, appId: string, name: string): Promise<void> {
     if ((await getScriptByName(reader, appId, name)) === null) return;
     throw new PicError("conflict", `The app has a script named ${name} already`);
@@ -348,18 +350,6 @@ export class Scripts {
     const script = await getScript(reader, id);
     if (script === null) throw notFound();
     return script;
-  }
-
-  /** Without their texts, for many scripts in one statement. */
-  async #activeVersions(ids: string[]): Promise<Map<string, ScriptView["active"]>> {
-    const rows = await this.options.db.scan(
-      sql<ScriptView["active"] & { script_id: string }>`select v.script_id, v.number,
-          v.created_at, v.created_by
-        from scripts as s
-        join script_versions as v on v.script_id = s.id and v.number = s.active_version
-        where s.id in ${sql.list(ids)}`,
-    );
-    return new Map(rows.map((row) => [row.script_id, row]));
   }
 
   #view(script: Script, app: App, active: ScriptView["active"]): ScriptView {

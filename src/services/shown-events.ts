@@ -4,6 +4,7 @@ import type { InvocationRequest } from "../execution/api.ts";
 import { eventJson } from "../execution/ctx.ts";
 import {
   redactHeaders,
+  redactParams,
   redactQuery,
   redactText,
   redactUrl,
@@ -14,7 +15,7 @@ type Members = Record<string, unknown>;
 
 /** `ctx.request`, as far as it can hold credentials. */
 type ShownRequest = Members &
-  Pick<InvocationRequest, "path" | "headers" | "query" | "queries"> & { body: unknown };
+  Pick<InvocationRequest, "path" | "headers" | "query" | "queries" | "params"> & { body: unknown };
 
 /**
  * What the handler saw in its last attempt: `ctx.event`, and of an asynchronous route `ctx.request` in
@@ -44,10 +45,11 @@ function redacted(request: ShownRequest): Members {
   const secrets = secretValues({ headers, query });
   return {
     ...request,
-    path: redactUrl(path),
+    path: redactText(redactUrl(path), secrets),
     headers: redactHeaders(headers),
     query: redactQuery(query),
     queries: redactedQueries(queries),
+    params: redactParams(request.params, secrets),
     body: redactedTexts(request.body, secrets),
   };
 }
@@ -60,10 +62,15 @@ function redactedQueries(queries: Readonly<Record<string, string[]>>): Record<st
   return Object.fromEntries(shown);
 }
 
-/** Text by text: a credential may look like a piece of JSON. Names stay as they are. */
+/**
+ * Text by text: a secret may look like a piece of JSON, and names stay as they are. PiCloud's own
+ * credentials do not look like that: they go first, also from names.
+ */
 function redactedTexts(value: unknown, secrets: readonly string[]): unknown {
-  if (secrets.length === 0) return value;
-  return JSON.parse(JSON.stringify(value), (_name, inner: unknown) =>
+  const text = JSON.stringify(value);
+  const withoutOwn = redactText(text, []);
+  if (secrets.length === 0 && withoutOwn === text) return value;
+  return JSON.parse(withoutOwn, (_name, inner: unknown) =>
     typeof inner === "string" ? redactText(inner, secrets) : inner,
   );
 }

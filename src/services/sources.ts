@@ -35,7 +35,10 @@ export async function compileSource(
 }
 
 /** A module that an older rule let pass: its source is compiled again before it is loaded. */
-export function isOutdated({ kind, shape_rule }: ScriptVersion): boolean {
+export function isOutdated({
+  kind,
+  shape_rule,
+}: Pick<ScriptVersion, "kind" | "shape_rule">): boolean {
   return kind === "module" && shape_rule !== moduleShapeRule;
 }
 

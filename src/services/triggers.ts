@@ -10,26 +10,15 @@ import type { Clock } from "../base/clock.ts";
 import type { Actor } from "../domain/accounts.ts";
 import type { App } from "../domain/apps.ts";
 import { invalidField, PicError } from "../domain/errors.ts";
-import { RETRY_DEFAULT, type RetryPolicy } from "../domain/events.ts";
-import { cronPreviewCount, deliveriesDroppedMax, triggersPerAppMax } from "../domain/limits.ts";
+import { cronPreviewCount, deliveriesDroppedMax } from "../domain/limits.ts";
 import type { Page, PageRequest } from "../domain/pages.ts";
-import {
-  type CronOverlap,
-  checkCollectionPattern,
-  checkRetry,
-  DATA_OPERATIONS,
-  type DataOperation,
-  type Trigger,
-  type TriggerKind,
-} from "../domain/triggers.ts";
+import type { Trigger, TriggerKind } from "../domain/triggers.ts";
 import { deleteDeliveriesOfTrigger } from "../storage/outbox.ts";
 import type { Database, Reader, Tx } from "../storage/port.ts";
 import { getScript } from "../storage/scripts.ts";
 import {
-  countTriggersOfApp,
   deleteTrigger,
   getTrigger,
-  insertTrigger,
   listTriggers,
   lockTriggers,
   setNextAt,
@@ -37,28 +26,30 @@ import {
   updateTrigger,
 } from "../storage/triggers.ts";
 import { findApp } from "./apps.ts";
+import type { Audit } from "./audit.ts";
+import {
+  checkTrigger,
+  cronOf,
+  emptyTrigger,
+  firstTick,
+  loadCron,
+  patchedTrigger,
+  type TriggerInput,
+  type TriggerPatch,
+} from "./trigger-patches.ts";
+import {
+  addTrigger,
+  auditedTrigger,
+  changeTrigger,
+  refuseTooManyTriggers,
+} from "./trigger-writes.ts";
 
 export interface TriggersOptions {
   db: Database;
   clock: Clock;
   newId: () => string;
+  audit: Audit;
 }
-
-/** What an update changes; what is absent stays. What its kind does not have is not looked at. */
-export interface TriggerPatch {
-  script_id?: string;
-  enabled?: boolean;
-  collection?: string;
-  operations?: DataOperation[];
-  expression?: string;
-  timezone?: string;
-  overlap?: CronOverlap;
-  /** Null: the default. */
-  retry?: Partial<RetryPolicy> | null;
-}
-
-/** What is absent has a default: every collection and operation, UTC, skip, enabled. */
-export type TriggerInput = TriggerPatch & { script_id: string };
 
 /** Where a trigger is looked for. */
 export interface TriggerAddress {
@@ -77,7 +68,7 @@ export class Triggers {
     { app: appRef, kind }: Omit<TriggerAddress, "id">,
     input: TriggerInput,
   ): Promise<Trigger> {
-    const { db, clock, newId } = this.options;
+    const { db, clock, newId, audit } = this.options;
     const cron = await cronOf(kind);
     const app = await findApp(db, appRef);
     const now = clock.now();
@@ -96,12 +87,8 @@ export class Triggers {
     await db.tx(async (tx) => {
       await lockTriggers(tx, app.id);
       await checkTarget(tx, trigger);
-      if ((await countTriggersOfApp(tx, app.id)) >= triggersPerAppMax) {
-        throw new PicError("conflict", `An app has at most ${triggersPerAppMax} triggers`, {
-          extra: { triggers: triggersPerAppMax },
-        });
-      }
-      await insertTrigger(tx, trigger);
+      await addTrigger(tx, { actor, audit }, trigger);
+      await refuseTooManyTriggers(tx, app.id);
       await db.notify(tx, triggersChannel, app.id);
     });
     return trigger;
@@ -132,8 +119,8 @@ export class Triggers {
    * Changes what is given. What waits already runs as it was emitted, also when the trigger is disabled.
    * Throws PicError `not_found`, `invalid`.
    */
-  async update(address: TriggerAddress, patch: TriggerPatch): Promise<Trigger> {
-    const { db, clock } = this.options;
+  async update(actor: Actor, address: TriggerAddress, patch: TriggerPatch): Promise<Trigger> {
+    const { db, clock, audit } = this.options;
     const cron = await cronOf(address.kind);
     const app = await findApp(db, address.app);
     return db.tx(async (tx) => {
@@ -144,9 +131,8 @@ export class Triggers {
       checkTrigger(trigger, cron);
       if (trigger.script_id !== current.script_id) await checkTarget(tx, trigger);
       trigger.updated_at = clock.now();
-      const isNew = hasOtherTicks(current, trigger);
-      if (isNew) await setNextAt(tx, trigger.id, firstTick(trigger, cron, trigger.updated_at));
-      const stored = await updateTrigger(tx, trigger);
+      const change = { before: current, after: trigger, cron };
+      const stored = await changeTrigger(tx, { actor, audit }, change);
       if (stored === null) throw notFound();
       await db.notify(tx, triggersChannel, app.id);
       return stored;
@@ -157,11 +143,13 @@ export class Triggers {
    * With what waits for it; an attempt that runs ends. An event that is being written at the same time may
    * still be delivered. Throws PicError `not_found`.
    */
-  async delete(address: TriggerAddress): Promise<void> {
+  async delete(actor: Actor, address: TriggerAddress): Promise<void> {
     const { db } = this.options;
     const app = await findApp(db, address.app);
     await existing(db, app, address);
-    while (!(await db.tx((tx) => this.#deleteStep(tx, app, address))));
+    for (let isFirst = true; ; isFirst = false) {
+      if (await db.tx((tx) => this.#deleteStep(tx, { actor, app, address, isFirst }))) return;
+    }
   }
 
   /** The next ticks, epoch ms; fewer when there are no more. Throws PicError `not_found`, `invalid`. */
@@ -177,12 +165,22 @@ export class Triggers {
   }
 
   /** Drops so much of what waits as one transaction may, and when nothing is left the trigger: true. */
-  async #deleteStep(tx: Tx, app: App, address: TriggerAddress): Promise<boolean> {
-    const { db, clock } = this.options;
+  async #deleteStep(
+    tx: Tx,
+    deletion: { actor: Actor; app: App; address: TriggerAddress; isFirst: boolean },
+  ): Promise<boolean> {
+    const { db, clock, audit } = this.options;
+    const { actor, app, address } = deletion;
     await lockTriggers(tx, app.id);
     const trigger = await existing(tx, app, address);
     const drop = () => deleteDeliveriesOfTrigger(tx, app.id, trigger.id);
     const isDropped = (await drop()) < deliveriesDroppedMax;
+    if (isDropped || deletion.isFirst) {
+      const { target, app_id, detail } = auditedTrigger(trigger);
+      const state = isDropped ? {} : { state: "started" };
+      const change = { target, app_id, detail: { ...detail, ...state } };
+      await audit.record(tx, actor, { action: "trigger.delete", ...change });
+    }
     if (isDropped) {
       await deleteTrigger(tx, trigger.id);
       // What was inserted while its row was waited for.
@@ -194,73 +192,6 @@ export class Triggers {
     await db.notify(tx, triggersChannel, app.id);
     return isDropped;
   }
-}
-
-type CronRules = typeof import("../domain/cron.ts");
-
-/** What knows expressions and time zones is not in memory before it is used. */
-function loadCron(): Promise<CronRules> {
-  return import("../domain/cron.ts");
-}
-
-async function cronOf(kind: TriggerKind): Promise<CronRules | null> {
-  return kind === "cron" ? loadCron() : null;
-}
-
-/** A trigger of which only what has a default is filled in. */
-function emptyTrigger(
-  kind: TriggerKind,
-  base: Omit<Extract<Trigger, { kind: "dead_letter" }>, "kind">,
-): Trigger {
-  const retry = { ...RETRY_DEFAULT };
-  if (kind === "dead_letter") return { ...base, kind };
-  if (kind !== "cron") {
-    return { ...base, kind, collection: "*", operations: [...DATA_OPERATIONS], retry };
-  }
-  return {
-    ...base,
-    kind,
-    expression: "",
-    timezone: "UTC",
-    overlap: "skip",
-    retry,
-    next_at: null,
-    last_at: null,
-  };
-}
-
-/** The trigger with what is given. */
-function patchedTrigger(trigger: Trigger, patch: TriggerPatch): Trigger {
-  const { script_id = trigger.script_id, enabled = trigger.is_enabled } = patch;
-  const base = { script_id, is_enabled: enabled };
-  if (trigger.kind === "dead_letter") return { ...trigger, ...base };
-  const retry = patchedRetry(trigger.retry, patch.retry);
-  if (trigger.kind === "cron") {
-    const { expression = trigger.expression, timezone = trigger.timezone } = patch;
-    const { overlap = trigger.overlap } = patch;
-    return { ...trigger, ...base, expression, timezone, overlap, retry };
-  }
-  const { collection = trigger.collection, operations: named = trigger.operations } = patch;
-  const operations = DATA_OPERATIONS.filter((operation) => named.includes(operation));
-  return { ...trigger, ...base, collection, operations, retry };
-}
-
-function patchedRetry(current: RetryPolicy, patch: TriggerPatch["retry"]): RetryPolicy {
-  if (patch === undefined) return current;
-  return patch === null ? { ...RETRY_DEFAULT } : { ...current, ...patch };
-}
-
-/** Throws PicError `invalid`. @param cron null unless the trigger is one */
-function checkTrigger(trigger: Trigger, cron: CronRules | null): void {
-  if (trigger.kind === "dead_letter") return;
-  if (trigger.kind === "cron") cron?.checkCron(trigger);
-  else {
-    checkCollectionPattern(trigger.collection);
-    if (trigger.operations.length === 0) {
-      throw invalidField("operations", `must name one of ${DATA_OPERATIONS.join(", ")} at least`);
-    }
-  }
-  checkRetry(trigger.retry);
 }
 
 /** A script of another app looks as if there were none. Throws PicError `invalid`. */
@@ -275,22 +206,6 @@ async function checkTarget(tx: Tx, { app_id, script_id }: Trigger): Promise<void
       `${script.name} is a module; only an endpoint can be triggered`,
     );
   }
-}
-
-/** Null while it is not enabled. */
-function firstTick(trigger: Trigger, cron: CronRules | null, now: number): number | null {
-  if (trigger.kind !== "cron" || cron === null || !trigger.is_enabled) return null;
-  return cron.nextTick(trigger.expression, trigger.timezone, now);
-}
-
-/** Only then is its next tick computed anew: else it is the scheduler's, which may just move it. */
-function hasOtherTicks(before: Trigger, after: Trigger): boolean {
-  if (before.kind !== "cron" || after.kind !== "cron") return false;
-  return (
-    before.expression !== after.expression ||
-    before.timezone !== after.timezone ||
-    before.is_enabled !== after.is_enabled
-  );
 }
 
 async function existing(r: Reader, app: App, { kind, id }: TriggerAddress): Promise<Trigger> {

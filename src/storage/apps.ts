@@ -1,6 +1,8 @@
 /** Apps. Deleting one takes its scripts, routes and data with it, by foreign keys. */
+import type { Visibility } from "../domain/access.ts";
 import type { App } from "../domain/apps.ts";
 import { checkLimit, decodeCursor, type Page, type PageRequest, pageOf } from "../domain/pages.ts";
+import { visibleOf } from "./access.ts";
 import type { Database, Reader, Tx } from "./port.ts";
 import { sql } from "./sql.ts";
 
@@ -27,12 +29,27 @@ export async function getAppBySlug(r: Reader, slug: string): Promise<App | null>
 }
 
 /** By slug. */
-export async function listApps(db: Database, page: PageRequest): Promise<Page<App>> {
+export async function listApps(
+  db: Database,
+  visible: Visibility,
+  page: PageRequest,
+): Promise<Page<App>> {
   checkLimit(page.limit);
   const [after] = page.cursor === null ? [""] : decodeCursor(page.cursor, ["string"]);
   const rows = await db.scan(sql<AppRow>`select id, slug, name, created_at from apps
-    where slug > ${after} order by slug limit ${page.limit + 1}`);
+    where slug > ${after} ${visibleOf(sql<never>`id`, visible)} order by slug limit ${page.limit + 1}`);
   return pageOf(rows, page.limit, { item: toApp, key: (row) => [row.slug] });
+}
+
+/** Until this transaction ends no other one changes an app's slug or name. */
+export async function lockApps(tx: Tx): Promise<void> {
+  await tx.lock("apps");
+}
+
+/** Its slug and its name. Resolves false when there is none. Throws PicError `conflict` when the slug is taken. */
+export async function updateApp(tx: Tx, { id, slug, name }: App): Promise<boolean> {
+  const done = await tx.run(sql`update apps set slug = ${slug}, name = ${name} where id = ${id}`);
+  return done.changes > 0;
 }
 
 /** Resolves false when there was none. */

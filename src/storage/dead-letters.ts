@@ -141,17 +141,19 @@ export async function moveDeadLetter(
  * Deletes at most `limit` letters that have not changed since `before` (epoch ms), with their attempts and
  * results, of one app or of all; without `states` those that are over. Resolves to how many; fewer than
  * `limit`: no more are left.
+ * @param transact opens its transaction
  */
 export async function purgeDeadLetters(
   db: Database,
   purge: { app_id?: string; before: number; limit: number; states?: readonly DeadLetterState[] },
+  transact: (work: (tx: Tx) => Promise<number>) => Promise<number> = (work) => db.tx(work),
 ): Promise<number> {
   const { app_id, before, limit, states = SETTLED } = purge;
   const isOld = sql<never>`state in ${sql.list(states)} and updated_at < ${before}`;
   const rows = await db.scan(sql<{ id: string }>`select id from dead_letters where ${isOld}
     ${app_id === undefined ? sql.empty : sql<never>`and app_id = ${app_id}`} limit ${limit}`);
   if (rows.length === 0) return 0;
-  return db.tx(async (tx) => {
+  return transact(async (tx) => {
     let deleted = 0;
     for (const { id } of rows) {
       // Meanwhile somebody may have replayed it.

@@ -56,6 +56,30 @@ export function listImporters(r: Reader, script_id: string): Promise<ScriptRef[]
     order by s.name limit ${importersShownMax}`);
 }
 
+/** The scripts of an app that import one of these names, whatever has it, by name, at most `importersShownMax`. */
+export function importersOfNames(
+  r: Reader,
+  app_id: string,
+  names: readonly string[],
+): Promise<(ScriptRef & { imported: string })[]> {
+  return r.all(sql<ScriptRef & { imported: string }>`select s.id, s.name, s.kind, i.name as imported
+    from script_imports as i join scripts as s on s.id = i.script_id
+    where i.app_id = ${app_id} and i.name in ${sql.list(names)}
+    order by i.name, s.name limit ${importersShownMax}`);
+}
+
+/** What the scripts of an app import, and no module has the name of: by script and name. */
+export function unresolvedImports(
+  r: Reader,
+  app_id: string,
+): Promise<{ script_id: string; name: string; kind: ScriptKind | null }[]> {
+  return r.all(sql<{ script_id: string; name: string; kind: ScriptKind | null }>`
+    select i.script_id, i.name, m.kind from script_imports as i
+    left join scripts as m on m.app_id = i.app_id and m.name = i.name
+    where i.app_id = ${app_id} and (m.kind is null or m.kind <> 'module')
+    order by i.script_id, i.name`);
+}
+
 /** The modules that import a module, directly or through others, and itself. */
 export async function modulesAbove(r: Reader, script_id: string): Promise<ModuleImports[]> {
   const rows = await r.all(

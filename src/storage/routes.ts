@@ -46,11 +46,31 @@ export async function allRoutes(db: Database, seen?: Seen): Promise<Route[]> {
   return (await db.scan(sql<RouteRow>`select ${columns} from routes`, seen)).map(toRoute);
 }
 
+/** Every route of an app, oldest first. */
+export async function routesOfApp(r: Reader, app_id: string): Promise<Route[]> {
+  const rows = await r.all(sql<RouteRow>`select ${columns} from routes
+    where app_id = ${app_id} order by created_at, id`);
+  return rows.map(toRoute);
+}
+
 export async function countRoutesOfScript(r: Reader, script_id: string): Promise<number> {
   const row = await r.get(
     sql<{ count: number }>`select count(*) as count from routes where script_id = ${script_id}`,
   );
   return row?.count ?? 0;
+}
+
+/**
+ * Writes all but id, app, and who made it and when. Resolves false when there was none. Throws PicError
+ * `conflict` as `insertRoute` does.
+ */
+export async function updateRoute(tx: Tx, route: Route): Promise<boolean> {
+  const { changes } = await tx.run(sql`update routes set script_id = ${route.script_id},
+      path = ${route.path}, path_kind = ${route.path_kind}, method = ${route.method},
+      host = ${route.host}, host_kind = ${route.host_kind},
+      host_param_name = ${route.host_param_name}, dispatch_mode = ${route.dispatch_mode}
+    where id = ${route.id}`);
+  return changes > 0;
 }
 
 /** Resolves false when there was none. */

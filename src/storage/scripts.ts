@@ -1,8 +1,11 @@
 /** Scripts and their versions. A version is written once: the schema rejects every change to it. */
+import type { Visibility } from "../domain/access.ts";
+import type { App } from "../domain/apps.ts";
 import type { ScriptLimits } from "../domain/limits.ts";
 import { moduleDepthMax, nameCharsMax, programModulesMax } from "../domain/limits.ts";
 import { checkLimit, decodeCursor, type Page, type PageRequest, pageOf } from "../domain/pages.ts";
 import type { Script, ScriptKind, ScriptVersion } from "../domain/scripts.ts";
+import { visibleOf } from "./access.ts";
 import type { Database, Reader, Seen, Tx } from "./port.ts";
 import { sql } from "./sql.ts";
 
@@ -12,19 +15,40 @@ export interface ScriptVersionSummary {
   kind: ScriptKind;
   created_at: number;
   created_by: string | null;
+  /** Null when that account is gone. */
+  created_by_name: string | null;
   source_bytes: number;
 }
 
 export interface ScriptFilter {
+  /** Of these apps alone. */
+  visible: Visibility;
   app_id?: string;
   kind?: ScriptKind;
   /** A part of the name or of the description, ASCII letters in either case. */
   q?: string;
+  /** The whole name. */
+  name?: string;
 }
 
 interface ScriptRow extends Omit<Script, "limits" | "public_execute"> {
   limits: string;
   public_execute: number;
+}
+
+/** A script as lists show it. */
+export interface ListedScript {
+  script: Script;
+  app: App;
+  active: Pick<ScriptVersion, "number" | "created_at" | "created_by">;
+}
+
+interface ListedRow extends ScriptRow {
+  app_slug: string;
+  app_name: string;
+  app_created_at: number;
+  version_created_at: number;
+  version_created_by: string | null;
 }
 
 interface VersionRow extends Omit<ScriptVersion, "imports"> {
@@ -63,21 +87,77 @@ export async function getScriptByName(
   return row && toScript(row);
 }
 
-/** By name. */
+/** By name, in one statement. The page is cut before anything is joined to it. */
 export async function listScripts(
   db: Database,
   filter: ScriptFilter,
   page: PageRequest,
-): Promise<Page<Script>> {
+): Promise<Page<ListedScript>> {
   checkLimit(page.limit);
   const [name, id] =
     page.cursor === null ? ["", ""] : decodeCursor(page.cursor, ["string", "string"]);
   const app = filter.app_id === undefined ? sql.empty : sql<never>`and s.app_id = ${filter.app_id}`;
   const kind = filter.kind === undefined ? sql.empty : sql<never>`and s.kind = ${filter.kind}`;
-  const rows = await db.scan(sql<ScriptRow>`select ${scriptColumns} from scripts as s
-    where (s.name, s.id) > (${name}, ${id}) ${app} ${kind} ${textFilter(filter.q)}
-    order by s.name, s.id limit ${page.limit + 1}`);
-  return pageOf(rows, page.limit, { item: toScript, key: (row) => [row.name, row.id] });
+  const named = filter.name === undefined ? sql.empty : sql<never>`and s.name = ${filter.name}`;
+  const visible = visibleOf(sql<never>`s.app_id`, filter.visible);
+  const rows = await db.scan(sql<ListedRow>`select ${scriptColumns}, a.slug as app_slug,
+      a.name as app_name, a.created_at as app_created_at, v.created_at as version_created_at,
+      v.created_by as version_created_by
+    from (select ${scriptColumns} from scripts as s
+      where (s.name, s.id) > (${name}, ${id}) ${visible} ${app} ${kind} ${named} ${textFilter(filter.q)}
+      order by s.name, s.id limit ${page.limit + 1}) as s
+    join apps as a on a.id = s.app_id
+    join script_versions as v on v.script_id = s.id and v.number = s.active_version
+    order by s.name, s.id`);
+  return pageOf(rows, page.limit, { item: toListed, key: (row) => [row.name, row.id] });
+}
+
+/** A script, and of its active version what tells whether it has to be saved again. */
+export interface ScriptState {
+  script: Script;
+  active: Pick<ScriptVersion, "kind" | "imports" | "shape_rule"> & { source_bytes: number };
+}
+
+interface StateRow extends ScriptRow {
+  imports: string;
+  shape_rule: number;
+  version_kind: ScriptKind;
+  source_bytes: number;
+}
+
+/** The scripts of an app, by name. @param names null: all of them */
+export async function scriptsOfApp(
+  r: Reader,
+  app_id: string,
+  names: readonly string[] | null,
+): Promise<ScriptState[]> {
+  const named = names === null ? sql.empty : sql<never>`and s.name in ${sql.list(names)}`;
+  const rows = await r.all(sql<StateRow>`select ${scriptColumns}, v.imports, v.shape_rule,
+      v.kind as version_kind, v.source_bytes
+    from scripts as s
+    join script_versions as v on v.script_id = s.id and v.number = s.active_version
+    where s.app_id = ${app_id} ${named} order by s.name`);
+  return rows.map((row) => ({
+    script: toScript(row),
+    active: {
+      kind: row.version_kind,
+      imports: JSON.parse(row.imports) as string[],
+      shape_rule: row.shape_rule,
+      source_bytes: row.source_bytes,
+    },
+  }));
+}
+
+/** The sources of these scripts' active versions, in no order; what is gone is not among them. */
+export function activeSources(
+  db: Database,
+  ids: readonly string[],
+): Promise<{ script_id: string; number: number; source: string }[]> {
+  return db.scan(sql<{ script_id: string; number: number; source: string }>`
+    select v.script_id, v.number, v.source
+    from scripts as s
+    join script_versions as v on v.script_id = s.id and v.number = s.active_version
+    where s.id in ${sql.list(ids)}`);
 }
 
 /** Writes all but id, app and creation time. Resolves false when there was none. */
@@ -127,7 +207,8 @@ export async function listVersions(
   const [before] =
     page.cursor === null ? [Number.MAX_SAFE_INTEGER] : decodeCursor(page.cursor, ["number"]);
   const rows = await db.scan(sql<ScriptVersionSummary>`select number, kind, created_at, created_by,
-      source_bytes
+      (select username from accounts where accounts.id = script_versions.created_by)
+        as created_by_name, source_bytes
     from script_versions where script_id = ${script_id} and number < ${before}
     order by number desc limit ${page.limit + 1}`);
   return pageOf(rows, page.limit, { item: (row) => row, key: (row) => [row.number] });
@@ -243,6 +324,19 @@ function toScript(row: ScriptRow): Script {
     active_version: row.active_version,
     created_at: row.created_at,
     updated_at: row.updated_at,
+  };
+}
+
+function toListed(row: ListedRow): ListedScript {
+  const { app_id, app_slug, app_name, app_created_at } = row;
+  return {
+    script: toScript(row),
+    app: { id: app_id, slug: app_slug, name: app_name, created_at: app_created_at },
+    active: {
+      number: row.active_version,
+      created_at: row.version_created_at,
+      created_by: row.version_created_by,
+    },
   };
 }
 

@@ -104,6 +104,13 @@ export async function listTriggers(
   return pageOf(rows, page.limit, { item: toTrigger, key: (row) => [row.created_at, row.id] });
 }
 
+/** Every trigger of an app, oldest first. */
+export async function triggersOfApp(r: Reader, app_id: string): Promise<Trigger[]> {
+  const rows = await r.all(sql<TriggerRow>`select ${columns} from triggers
+    where app_id = ${app_id} order by created_at, id`);
+  return rows.map(toTrigger);
+}
+
 /**
  * Writes all but what never changes (id, app, kind, who made it and when) and what the scheduler
  * moves. Resolves to the trigger as it then is, or null when there was none.

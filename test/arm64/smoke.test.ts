@@ -45,7 +45,9 @@ describe.skipIf(executable === undefined)("the ARM64 executable", () => {
     server = await startServer({ command, dataDir, env, readyMsMax: 60_000 });
   };
   const deploy = async (name: string, source: string, path: string): Promise<void> => {
-    const { id } = await server.client.scripts.create({ name, source });
+    // An emulated child that starts beside other work can take longer than a script has by default.
+    const limits = { timeout_ms: 60_000 };
+    const { id } = await server.client.scripts.create({ name, source, limits });
     await server.client.routes.create(id, { path });
     ids[name] = id;
   };

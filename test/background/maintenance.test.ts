@@ -1,7 +1,10 @@
 import { describe, expect, test } from "bun:test";
 import { createMaintenance } from "../../src/background/maintenance.ts";
+import { newId } from "../../src/base/ids.ts";
 import { type Logger, silentLogger } from "../../src/base/log.ts";
+import type { Account } from "../../src/domain/accounts.ts";
 import {
+  apiKeyRetentionDays,
   deadLetterRetentionDays,
   maintenanceChunkRows,
   maintenanceChunksMax,
@@ -13,7 +16,10 @@ import {
   maintenanceWrittenShare,
 } from "../../src/domain/limits.ts";
 import { toRecord } from "../../src/execution/recording.ts";
+import { Audit } from "../../src/services/audit.ts";
 import { insertAccount } from "../../src/storage/accounts.ts";
+import { insertApiKey } from "../../src/storage/api-keys.ts";
+import { auditBytes } from "../../src/storage/audit.ts";
 import { appendExecutions } from "../../src/storage/executions.ts";
 import type { Database, Tx } from "../../src/storage/port.ts";
 import { insertSession } from "../../src/storage/sessions.ts";
@@ -24,7 +30,17 @@ import { openFolder } from "../execution/folder.ts";
 
 const dayMs = 24 * 3_600_000;
 
-async function setup(options: { log_max_mb?: number } = {}) {
+const ada: Account = {
+  id: "account-1",
+  username: "ada",
+  password_hash: "x",
+  role: "owner",
+  is_active: true,
+  created_at: 1,
+  nomination: null,
+};
+
+async function setup(options: { log_max_mb?: number; audit_max_mb?: number } = {}) {
   const folder = await openFolder();
   const time = new FakeTime();
   const world = { activity: 0, transactions: 0, isBroken: false };
@@ -42,7 +58,13 @@ async function setup(options: { log_max_mb?: number } = {}) {
     return wrapped;
   };
   const lines: string[] = [];
-  const log: Logger = { ...silentLogger, error: (message) => void lines.push(message) };
+  const warnings: unknown[] = [];
+  const log: Logger = {
+    ...silentLogger,
+    error: (message) => void lines.push(message),
+    warn: (...warning) => void warnings.push(warning),
+  };
+  const audit = new Audit({ db: folder.db, clock: time, newId });
   const maintenance = createMaintenance({
     db: counted(folder.db),
     logs: counted(folder.logs),
@@ -51,6 +73,9 @@ async function setup(options: { log_max_mb?: number } = {}) {
     log,
     log_retention_days: 7,
     log_max_mb: options.log_max_mb ?? 256,
+    audit_retention_days: 365,
+    audit_max_mb: options.audit_max_mb ?? 64,
+    tellPurged: (tx, purged) => audit.purged(tx, purged),
     activity: () => world.activity,
     startTimer: time.startTimer,
   });
@@ -69,6 +94,18 @@ async function setup(options: { log_max_mb?: number } = {}) {
     );
     await folder.logs.tx((tx) => appendExecutions(tx, records));
   };
+  /** Entries of about 2 KB, a millisecond apart from then on. */
+  const addEntries = (count: number, since: number): Promise<void> => {
+    const clock = { at: since, now: () => clock.at++, monotonic: () => 0 };
+    const past = new Audit({ db: folder.db, clock, newId });
+    const target = { kind: "x", id: "1" };
+    const detail = { text: Array(4).fill("x".repeat(450)) };
+    return folder.db.tx(async (tx) => {
+      for (let index = 0; index < count; index += 1) {
+        await past.record(tx, "system", { action: "noun.verb", target, detail });
+      }
+    });
+  };
   const count = async (db: Database, table: "executions" | "sessions"): Promise<number> => {
     const statement =
       table === "executions"
@@ -81,6 +118,9 @@ async function setup(options: { log_max_mb?: number } = {}) {
     time,
     world,
     lines,
+    warnings,
+    audit,
+    addEntries,
     db: folder.db,
     logs: folder.logs,
     addRecords,
@@ -131,14 +171,7 @@ describe("a run", () => {
     await using bundle = await setup();
     const now = bundle.time.now();
     await bundle.db.tx(async (tx) => {
-      await insertAccount(tx, {
-        id: "account-1",
-        username: "ada",
-        password_hash: "x",
-        role: "owner",
-        is_active: true,
-        created_at: 1,
-      });
+      await insertAccount(tx, ada);
       for (const [index, expires_at] of [now - 1, now, now + 1].entries()) {
         await insertSession(tx, {
           token_hash: `${index}`.repeat(64),
@@ -146,11 +179,116 @@ describe("a run", () => {
           created_at: 1,
           expires_at,
           last_seen_at: 1,
+          address: "",
+          user_agent: "",
         });
       }
     });
     expect((await bundle.maintenance.runOnce()).sessions_deleted).toBe(2);
     expect(await bundle.count(bundle.db, "sessions")).toBe(1);
+  });
+
+  test("deletes keys that expired a while ago; those of late stay to be seen", async () => {
+    await using bundle = await setup();
+    const old = bundle.time.now() - apiKeyRetentionDays * dayMs;
+    await bundle.db.tx(async (tx) => {
+      await insertAccount(tx, ada);
+      for (const [index, expires_at] of [old - 1, old, old + 1, null].entries()) {
+        await insertApiKey(tx, {
+          id: `key-${index}`,
+          account_id: ada.id,
+          app_id: null,
+          name: "k",
+          prefix: `${index}`.repeat(8),
+          secret_hash: `${index}`.repeat(64),
+          scopes: ["log:read"],
+          created_at: 1,
+          expires_at,
+          last_used_at: null,
+        });
+      }
+    });
+    expect((await bundle.maintenance.runOnce()).api_keys_deleted).toBe(2);
+    expect((await bundle.maintenance.runOnce()).api_keys_deleted).toBe(0);
+    const left = await bundle.db.all(sql`select id from api_keys order by id`);
+    expect(left).toEqual([{ id: "key-2" }, { id: "key-3" }]);
+  });
+
+  test("deletes the audit trail past its age, in chunks, and writes nothing when all is younger", async () => {
+    await using bundle = await setup();
+    const { db, maintenance, time, world } = bundle;
+    const now = time.now();
+    const addAt = (at: number) =>
+      db.tx(async (tx) => {
+        const audit = new Audit({ db, clock: { now: () => at, monotonic: () => 0 }, newId });
+        for (let index = 0; index < maintenanceChunkRows + 1; index += 1) {
+          await audit.record(tx, "system", { action: "noun.verb", target: { kind: "x", id: "1" } });
+        }
+      });
+    await addAt(now - 365 * dayMs);
+    world.transactions = 0;
+    expect((await maintenance.runOnce()).audit_entries_deleted).toBe(0);
+    const idle = world.transactions;
+    await addAt(now - 365 * dayMs - 1);
+    world.transactions = 0;
+    expect((await maintenance.runOnce()).audit_entries_deleted).toBe(maintenanceChunkRows + 1);
+    expect(world.transactions).toBe(idle + 2);
+    const left = await db.get(sql<{ n: number }>`select count(*) as n from audit`);
+    expect(left?.n).toBe(maintenanceChunkRows + 1);
+  });
+
+  test("deletes the oldest of an audit trail over its size, and says so in it and in the log", async () => {
+    await using bundle = await setup({ audit_max_mb: 1 });
+    const { db, maintenance, time, warnings } = bundle;
+    const since = time.now() - dayMs;
+    await bundle.addEntries(1_500, since);
+    const deleted = (await maintenance.runOnce()).audit_entries_deleted_by_size;
+    expect(deleted).toBeGreaterThan(2 * maintenanceChunkRows);
+    const up_to = (entries: number) => new Date(since + entries - 1).toISOString();
+    const page = { limit: 200, cursor: null };
+    const told = await bundle.audit.list({ action: "audit.purged" }, page);
+    const last = deleted - 2 * maintenanceChunkRows;
+    const details = [maintenanceChunkRows, maintenanceChunkRows, last].map((entries, chunk) => ({
+      entries,
+      up_to: up_to(chunk * maintenanceChunkRows + entries),
+    }));
+    const byTime = told.items.map(({ detail }) => detail as { up_to: string });
+    expect(byTime.toSorted((a, b) => (a.up_to < b.up_to ? -1 : 1))).toEqual(details);
+    expect(new Set(told.items.map(({ credential }) => credential))).toEqual(new Set(["system"]));
+    expect(warnings).toEqual([
+      [expect.any(String), { entries: deleted, up_to: up_to(deleted), max_mb: 1 }],
+    ]);
+    const oldest = await db.get(sql<{ at: number }>`select at from audit order by at limit 1`);
+    expect(oldest?.at).toBe(since + deleted);
+    const bytes = await auditBytes(db);
+    expect(bytes).toBeLessThan(0.91 * 1024 * 1024);
+    expect(bytes).toBeGreaterThan(0.89 * 1024 * 1024);
+    // It fits now: there is nothing to do, and nothing to tell.
+    expect((await maintenance.runOnce()).audit_entries_deleted_by_size).toBe(0);
+    expect(warnings).toHaveLength(1);
+  });
+
+  test("tells of no entry that goes because of its age, however large the trail was", async () => {
+    await using bundle = await setup({ audit_max_mb: 1 });
+    const { maintenance, time, warnings } = bundle;
+    await bundle.addEntries(1_500, time.now() - 366 * dayMs);
+    const report = await maintenance.runOnce();
+    expect(report).toMatchObject({
+      audit_entries_deleted: 1_500,
+      audit_entries_deleted_by_size: 0,
+    });
+    expect((await bundle.audit.list({}, { limit: 1, cursor: null })).items).toEqual([]);
+    expect(warnings).toEqual([]);
+  });
+
+  test("deletes nothing of the audit trail that it cannot tell", async () => {
+    await using bundle = await setup({ audit_max_mb: 1 });
+    await bundle.addEntries(1_500, bundle.time.now());
+    bundle.audit.purged = () => Promise.reject(new Error("broken"));
+    await expect(bundle.maintenance.runOnce()).rejects.toThrow("broken");
+    const left = await bundle.db.get(sql<{ n: number }>`select count(*) as n from audit`);
+    expect(left?.n).toBe(1_500);
+    expect(bundle.warnings).toEqual([]);
   });
 
   test("deletes entries whose time has come, in chunks, and asks for nothing when there are none", async () => {
@@ -349,5 +487,32 @@ describe("the loop", () => {
     await maintenance.stop();
     maintenance.wrote(enough);
     expect(time.timers).toBe(0);
+  });
+
+  test("a flood of the audit trail has a run come soon, which keeps it within its size", async () => {
+    await using bundle = await setup({ audit_max_mb: 1 });
+    const { audit, maintenance, time, world } = bundle;
+    audit.watchWrites((bytes) => maintenance.audited(bytes));
+    maintenance.start();
+    await tick(bundle);
+    await bundle.addEntries(1_500, time.now() - dayMs);
+    world.activity += 1;
+    maintenance.audited(1024 * 1024 * maintenanceWrittenShare - 1_000);
+    expect(time.nextIn).toBe(maintenanceEveryMs);
+    const change = { action: "noun.verb", target: { kind: "x", id: "x".repeat(512) } };
+    const giveUp = bundle.db.tx(async (tx) => {
+      for (let round = 0; round < 3; round += 1) await audit.record(tx, "system", change);
+      throw new Error("given up");
+    });
+    await expect(giveUp).rejects.toThrow("given up");
+    expect(time.nextIn).toBe(maintenanceEveryMs);
+    for (let round = 0; round < 3; round += 1) {
+      await bundle.db.tx((tx) => audit.record(tx, "system", change));
+    }
+    expect(time.nextIn).toBe(maintenanceSoonMs);
+    await tick(bundle);
+    expect(await auditBytes(bundle.db)).toBeLessThan(1024 * 1024);
+    expect(bundle.warnings).toHaveLength(1);
+    expect(time.nextIn).toBe(maintenanceEveryMs);
   });
 });

@@ -11,7 +11,7 @@ import { declaredEndpoints } from "../../src/http/admin/app.ts";
 import type { Database } from "../../src/storage/port.ts";
 import { sql } from "../../src/storage/sql.ts";
 import { ask, serve } from "../http/admin/server.ts";
-import { appIds, type DataTest, onEachEngine } from "../services/data-setup.ts";
+import { appIds, by, type DataTest, onEachEngine } from "../services/data-setup.ts";
 
 /** The same length, so that answers differ in nothing else. */
 const onlyTwo = "only-two";
@@ -127,11 +127,11 @@ async function fill({ kv, docs }: Pick<DataTest, "kv" | "docs">): Promise<void> 
     const text = `text-of-${app}`;
     for (const name of own) {
       for (const collection of ["c", name]) {
-        await kv.set(app, "r", { collection, key: name, value: text });
-        await docs.insert(app, "r", { collection, value: { id: name, text } });
+        await kv.set(by("r"), app, { collection, key: name, value: text });
+        await docs.insert(by("r"), app, { collection, value: { id: name, text } });
       }
-      await kv.set(app, "r", { collection: "numbers", key: name, value: 7 });
-      await docs.createIndex(app, "r", { collection: name, field: "text" });
+      await kv.set(by("r"), app, { collection: "numbers", key: name, value: 7 });
+      await docs.createIndex(by("r"), app, { collection: name, field: "text" });
     }
   }
 }

@@ -207,6 +207,7 @@ describe("a route", () => {
       script_id: null,
       params: null,
       rest: null,
+      hidden: false,
     });
   });
 
@@ -432,6 +433,9 @@ describe("an app", () => {
       dead_letters: 0,
       docs: 0,
       kv_entries: 1,
+      members: 0,
+      api_keys: 0,
+      hosts: 0,
     });
     expect(await count("/shop")).toBe(3);
     await apps.delete("shop", { force: true });

@@ -325,3 +325,67 @@ test("what a handler of dead letters prints of the request in its event shows no
   expect(made.logs[0]?.message).toContain('"accept":"x"');
   expect(made.logs[0]?.message).not.toContain("secret-1");
 });
+
+describe("PiCloud's own credentials", () => {
+  const key = `pic_${"abcdefgh234567".repeat(4).slice(0, 52)}`;
+  const session = `pcs_${"Ab_-9".repeat(9).slice(0, 43)}`;
+
+  test("are in no part of a record, under whatever name they came", async () => {
+    for (const own of [key, session]) {
+      const made = await record({
+        status: "error",
+        request: request({
+          host: `${own}.lan`,
+          path: `/u/${own}/x?page=${own}`,
+          headers: { "x-forwarded": `for ${own}`, [own]: "name" },
+          query: { page: own, [own]: "" },
+          params: { id: own },
+          body_json: JSON.stringify(`a=1&b=${own}&c=2`),
+        }),
+        outcome: outcome({
+          status: "error",
+          logs: [{ level: "info", message: own, fields: { [own]: [{ a: own }] }, at: 1 }],
+          error: { name: own, message: `no ${own}`, stack: `at ${own}` },
+        }),
+      });
+      expect(JSON.stringify(made)).not.toContain(own);
+      expect(made.request).toMatchObject({
+        path: "/u/[redacted]/x?page=[redacted]",
+        params: { id: "[redacted]" },
+        body: '"a=1&b=[redacted]&c=2"',
+      });
+      const answered = await record({ outcome: outcome({ headers: { a: own }, body: own }) });
+      expect(JSON.stringify(answered)).not.toContain(own);
+    }
+  });
+
+  test("are told from what only looks alike", async () => {
+    const body = `"pic_of_me.png pcs_ ${key.slice(0, -1)} ${key.toUpperCase()} pic_abcdefgh"`;
+    const made = await record({ request: request({ body_json: body }) });
+    expect(made.request?.body).toBe(body);
+  });
+
+  test("leave no beginning where a text full of them was cut", async () => {
+    for (const own of [key, session]) {
+      for (let shift = 0; shift < 60; shift += 1) {
+        const body = "x".repeat(shift) + `${own} `.repeat(4_000);
+        const { response } = await record({ outcome: outcome({ body_kind: "text", body }) });
+        expect(response?.body).not.toContain(own.slice(0, 5));
+      }
+    }
+  });
+
+  test("cost no more than linear time in a text that is made to look like them", () => {
+    for (const part of [
+      "pic_",
+      "pcs_",
+      "pic_a",
+      `${key.slice(0, -1)}_`,
+      "pcs_pic_",
+      `pcs_${"-".repeat(42)}.`,
+    ]) {
+      const text = part.repeat(2_000_000 / part.length);
+      expect(redactUrl(text).length).toBeGreaterThan(0);
+    }
+  });
+});

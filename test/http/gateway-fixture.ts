@@ -1,8 +1,10 @@
 /** A gateway on real sockets with everything behind it faked, and a client that sends any bytes. */
+
 import { connect } from "node:net";
 import type { LogFields, Logger } from "../../src/base/log.ts";
 import { silentLogger } from "../../src/base/log.ts";
 import type { AsyncExecution } from "../../src/domain/async-executions.ts";
+import { PicError } from "../../src/domain/errors.ts";
 import type {
   DeferredRequest,
   InvocationInput,
@@ -116,7 +118,9 @@ export function setup(routes: readonly string[] = ROUTES, overrides: Overrides =
     },
     publicBaseUrl: overrides.publicBaseUrl ?? null,
     findScript: async (id) => SCRIPTS.get(id) ?? null,
-    auth: { canExecute: async (token) => token === GOOD_TOKEN },
+    authoriseExecute: async (token) => {
+      if (token !== GOOD_TOKEN) throw new PicError("unauthenticated", "This needs a token");
+    },
     admin: overrides.admin ?? (async () => recordingAdmin(adminCalls)),
     version: () => ({ product: "0.1.0" }),
     adminPort: () => servers?.adminPort ?? 0,

@@ -59,10 +59,20 @@ describe("headers", () => {
   });
 });
 
+const API_KEY = `pic_${"a2".repeat(26)}`;
+
 describe("PiCloud's own credentials never reach a script", () => {
   for (const value of [
     `Bearer ${GOOD_TOKEN}`,
     `bearer   ${GOOD_TOKEN}`,
+    `Bearer ${API_KEY}`,
+    `bearer ${API_KEY}`,
+    `BEARER   ${API_KEY}`,
+    `Bearer\t${API_KEY}`,
+    API_KEY,
+    `Basic ${Buffer.from(`${API_KEY}:`).toString("base64")}`,
+    `basic ${Buffer.from(`x:${API_KEY}`).toString("base64url")}`,
+    `Bearer other,${API_KEY}`,
     "Bearer pic_abcdef",
     GOOD_TOKEN,
     `Token token="${GOOD_TOKEN}"`,
@@ -79,6 +89,16 @@ describe("PiCloud's own credentials never reach a script", () => {
       `GET /hello HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer x\r\nAuthorization: Bearer ${GOOD_TOKEN}\r\n\r\n`,
     );
     expect(JSON.stringify(seen())).not.toContain(GOOD_TOKEN);
+  });
+
+  test("of a call that they let in, with the key in the answer to nobody", async () => {
+    for (const scheme of ["Bearer", "bearer", "BEARER"]) {
+      const before = pi.started.length;
+      const headers = { Authorization: `${scheme} ${GOOD_TOKEN}`, "Proxy-Authorization": API_KEY };
+      expect((await pi.get("/api/v1/execute/closed", headers)).status).toBe(200);
+      expect(pi.started.length).toBe(before + 1);
+      expect(JSON.stringify(pi.started.at(-1))).not.toMatch(/pcs_|pic_/);
+    }
   });
 
   test("another's authorization is the script's business", async () => {
@@ -100,6 +120,7 @@ describe("PiCloud's own credentials never reach a script", () => {
     [`x${sessionCookie}=1`, `x${sessionCookie}=1`],
     ["a=1; b=2;c=3", "a=1; b=2;c=3"],
     [`${sessionCookie}`, undefined],
+    [`${sessionCookie}=${API_KEY}; a=1`, "a=1"],
   ] as const) {
     test(`cookie: ${sent.slice(0, 40)}`, async () => {
       expect((await headersSeen({ Cookie: sent })).cookie).toBe(kept as string);

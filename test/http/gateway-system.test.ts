@@ -138,6 +138,30 @@ describe("execute", () => {
     expect(JSON.stringify(pi.started.at(-1)?.request)).not.toContain(GOOD_TOKEN);
   });
 
+  test("two credentials are none, also when both are good, and so is one in another place", async () => {
+    const before = pi.started.length;
+    const target = "/api/v1/execute/closed";
+    const twice = `Authorization: Bearer ${GOOD_TOKEN}\r\n`.repeat(2);
+    const head = `GET ${target} HTTP/1.1\r\nHost: a\r\n`;
+    expect((await pi.send(`${head}${twice}\r\n`)).status).toBe(401);
+    for (const headers of [
+      { Authorization: `Bearer ${GOOD_TOKEN},` },
+      { Authorization: `Bearer ${GOOD_TOKEN} x` },
+      { Authorization: `Bearer\t${GOOD_TOKEN}` },
+      { Authorization: `Bearer${GOOD_TOKEN}` },
+      { Authorization: GOOD_TOKEN },
+      { Authorization: `Basic ${Buffer.from(`x:${GOOD_TOKEN}`).toString("base64")}` },
+      { "X-Api-Key": GOOD_TOKEN },
+      { "Proxy-Authorization": `Bearer ${GOOD_TOKEN}` },
+    ]) {
+      expect((await pi.get(target, headers)).status).toBe(401);
+    }
+    expect((await pi.get(`${target}?token=${GOOD_TOKEN}&access_token=${GOOD_TOKEN}`)).status).toBe(
+      401,
+    );
+    expect(pi.started.length).toBe(before);
+  });
+
   test("whether a script exists is told only to who may execute", async () => {
     expect((await pi.get("/api/v1/execute/nothing")).status).toBe(401);
     expect((await pi.get("/api/v1/execute/nothing", bearer)).status).toBe(404);

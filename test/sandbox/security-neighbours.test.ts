@@ -104,7 +104,7 @@ test("memory that is put in and out is paid for as CPU", async () => {
     `const keep = new Uint8Array(28e6).fill(1); for (let n = 0; n < 8; n++) await new Promise((r) => setTimeout(r, 1));
      return keep.length`,
   );
-  const limits = { cpu_ms: 20_000 };
+  const limits = { cpu_ms: 20_000, timeout_ms: 30_000 };
   const cpuMsOf = (ends: Done[]): number => ends.reduce((sum, { cpu_ms }) => sum + cpu_ms, 0);
   await run(source, { limits });
   const alone: Done[] = [];

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { PicError } from "../../src/domain/errors.ts";
 import { kvListBytesMax } from "../../src/domain/limits.ts";
-import { addTrigger, appIds, events, onEachEngine } from "./data-setup.ts";
+import { addTrigger, appIds, by, events, onEachEngine } from "./data-setup.ts";
 import { codeOf } from "./fakes.ts";
 
 const page = { limit: 50, cursor: null };
@@ -23,8 +23,8 @@ onEachEngine("an app's entries, for people", (open) => {
     for (const collection of names) {
       for (const key of names) {
         const value = { collection, key, list: [], nul: "\0" };
-        expect(await kv.set("one", "r", { collection, key, value })).toBe(1);
-        expect(await kv.set("one", "r", { collection, key, value })).toBe(2);
+        expect(await kv.set(by("r"), "one", { collection, key, value })).toBe(1);
+        expect(await kv.set(by("r"), "one", { collection, key, value })).toBe(2);
       }
     }
     const found = await kv.collections(appIds.one, page);
@@ -35,7 +35,7 @@ onEachEngine("an app's entries, for people", (open) => {
         const entry = await kv.get("one", { collection, key });
         expect(JSON.parse(entry.value)).toEqual({ collection, key, list: [], nul: "\0" });
         expect([entry.version, entry.expires_at]).toEqual([2, null]);
-        await kv.delete("one", "r", { collection, key, if_version: 2 });
+        await kv.delete(by("r"), "one", { collection, key, if_version: 2 });
         expect(await codeOf(kv.get("one", { collection, key }))).toBe("not_found");
       }
     }
@@ -45,11 +45,13 @@ onEachEngine("an app's entries, for people", (open) => {
   test("of another app are neither seen nor changed", async () => {
     const { kv } = await open();
     const place = { collection: "c", key: "k" };
-    await kv.set("one", "r", { ...place, value: 1 });
+    await kv.set(by("r"), "one", { ...place, value: 1 });
     expect(await codeOf(kv.get("two", place))).toBe("not_found");
-    expect(await codeOf(kv.delete("two", "r", { ...place, if_version: null }))).toBe("not_found");
-    await kv.set("two", "r", { ...place, value: 2 });
-    expect(await kv.clear("two", "r", { collection: "c", emit: false })).toEqual({
+    expect(await codeOf(kv.delete(by("r"), "two", { ...place, if_version: null }))).toBe(
+      "not_found",
+    );
+    await kv.set(by("r"), "two", { ...place, value: 2 });
+    expect(await kv.clear(by("r"), "two", { collection: "c", emit: false })).toEqual({
       count: 1,
       more: false,
     });
@@ -63,7 +65,7 @@ onEachEngine("an app's entries, for people", (open) => {
   test("are refused by the rules of scripts", async () => {
     const { kv } = await open();
     const set = (part: object) =>
-      codeOf(kv.set("one", "r", { collection: "c", key: "k", value: 1, ...part }));
+      codeOf(kv.set(by("r"), "one", { collection: "c", key: "k", value: 1, ...part }));
     expect(await set({ key: "" })).toBe("kv_invalid_key");
     expect(await set({ key: "a\0b" })).toBe("kv_invalid_key");
     expect(await set({ key: "\ud800" })).toBe("kv_invalid_key");
@@ -79,13 +81,13 @@ onEachEngine("an app's entries, for people", (open) => {
   test("are written only in the place of the version that was seen", async () => {
     const { kv } = await open();
     const place = { collection: "c", key: "k" };
-    const set = (if_version: number) => kv.set("one", "r", { ...place, value: 1, if_version });
+    const set = (if_version: number) => kv.set(by("r"), "one", { ...place, value: 1, if_version });
     expect(await codeOf(set(1))).toBe("kv_version_conflict");
     expect(await set(0)).toBe(1);
     const refused = await set(0).catch((error: unknown) => error);
     expect(refused instanceof PicError && refused.details.extra).toEqual({ version: 1 });
     expect(await set(1)).toBe(2);
-    const gone = kv.delete("one", "r", { ...place, if_version: 1 });
+    const gone = kv.delete(by("r"), "one", { ...place, if_version: 1 });
     expect(await codeOf(gone)).toBe("kv_version_conflict");
     // Both have seen 2: one of them wins.
     const both = await Promise.allSettled([set(2), set(2)]);
@@ -96,26 +98,26 @@ onEachEngine("an app's entries, for people", (open) => {
     const { kv, clock } = await open();
     const place = { collection: "c", key: "k" };
     const expiry = async () => (await kv.get("one", place)).expires_at;
-    await kv.set("one", "r", { ...place, value: 1, ttl_seconds: 60 });
+    await kv.set(by("r"), "one", { ...place, value: 1, ttl_seconds: 60 });
     const at = clock.now() + 60_000;
-    await kv.set("one", "r", { ...place, value: 2 });
+    await kv.set(by("r"), "one", { ...place, value: 2 });
     expect(await expiry()).toBe(at);
-    await kv.set("one", "r", { ...place, value: 2, ttl_seconds: null });
+    await kv.set(by("r"), "one", { ...place, value: 2, ttl_seconds: null });
     expect(await expiry()).toBeNull();
-    await kv.set("one", "r", { ...place, value: 2, ttl_seconds: 1 });
+    await kv.set(by("r"), "one", { ...place, value: 2, ttl_seconds: 1 });
     clock.pass(1_000);
     expect(await codeOf(kv.get("one", place))).toBe("not_found");
     expect((await kv.entries("one", { collection: "c" }, page)).items).toEqual([]);
     expect((await kv.collections("one", page)).items).toEqual([]);
-    expect(await kv.set("one", "r", { ...place, value: 3, if_version: 0 })).toBe(1);
+    expect(await kv.set(by("r"), "one", { ...place, value: 3, if_version: 0 })).toBe(1);
   });
 
   test("come in pages that end early when values are large, and none is left out", async () => {
     const { kv } = await open();
     const value = "x".repeat(200 * 1024);
     const keys = Array.from({ length: 13 }, (_, index) => `k${String(index).padStart(2, "0")}`);
-    for (const key of keys) await kv.set("one", "r", { collection: "c", key, value });
-    await kv.set("one", "r", { collection: "c", key: "other", value: 1 });
+    for (const key of keys) await kv.set(by("r"), "one", { collection: "c", key, value });
+    await kv.set(by("r"), "one", { collection: "c", key: "other", value: 1 });
     const found: string[] = [];
     let cursor: string | null = null;
     let pages = 0;
@@ -145,7 +147,8 @@ onEachEngine("an app's entries, for people", (open) => {
   test("their collections come in pages by name", async () => {
     const { kv } = await open();
     const names = ["A", "a", "b", "é", "～", "😀"];
-    for (const collection of names) await kv.set("one", "r", { collection, key: "k", value: 1 });
+    for (const collection of names)
+      await kv.set(by("r"), "one", { collection, key: "k", value: 1 });
     const found: string[] = [];
     let cursor: string | null = null;
     do {
@@ -164,10 +167,10 @@ onEachEngine("an app's entries, for people", (open) => {
   test("edits are events of the request, at depth 0", async () => {
     const { kv, db } = await open();
     await addTrigger(db, "kv");
-    await kv.set("one", "req-1", { collection: "c", key: "k", value: 1 });
-    await kv.set("one", "req-2", { collection: "c", key: "k", value: 2 });
-    await kv.delete("one", "req-3", { collection: "c", key: "k", if_version: null });
-    await kv.set("two", "req-4", { collection: "c", key: "k", value: 1 });
+    await kv.set(by("req-1"), "one", { collection: "c", key: "k", value: 1 });
+    await kv.set(by("req-2"), "one", { collection: "c", key: "k", value: 2 });
+    await kv.delete(by("req-3"), "one", { collection: "c", key: "k", if_version: null });
+    await kv.set(by("req-4"), "two", { collection: "c", key: "k", value: 1 });
     expect(await events(db)).toEqual(["insert k 0 req-1", "update k 0 req-2", "delete k 0 req-3"]);
   });
 
@@ -175,16 +178,20 @@ onEachEngine("an app's entries, for people", (open) => {
     const { kv, db, transfer } = await open();
     await addTrigger(db, "kv");
     const lines = Array.from({ length: 1_300 }, (_, key) => `{"key":"${key}","value":${key}}\n`);
-    const given = { request_id: "r", mode: "fail", dry_run: false, emit: false } as const;
+    const given = { mode: "fail", dry_run: false, emit: false } as const;
     const bytes = Buffer.from(lines.join(""));
-    await transfer.import("one", "kv", { ...given, collection: "c", chunks: chunk(bytes) });
-    await kv.set("one", "r", { collection: "c2", key: "stays", value: 1 });
-    const first = await kv.clear("one", "r", { collection: "c", emit: false });
+    await transfer.import(by("r"), "one", "kv", {
+      ...given,
+      collection: "c",
+      chunks: chunk(bytes),
+    });
+    await kv.set(by("r"), "one", { collection: "c2", key: "stays", value: 1 });
+    const first = await kv.clear(by("r"), "one", { collection: "c", emit: false });
     expect(first.more).toBe(true);
     expect(first.count).toBeGreaterThanOrEqual(1_000);
-    const second = await kv.clear("one", "r", { collection: "c", emit: true });
+    const second = await kv.clear(by("r"), "one", { collection: "c", emit: true });
     expect(second).toEqual({ count: 1_300 - first.count, more: false });
-    expect(await kv.clear("one", "r", { collection: "c", emit: true })).toEqual({
+    expect(await kv.clear(by("r"), "one", { collection: "c", emit: true })).toEqual({
       count: 0,
       more: false,
     });
@@ -196,16 +203,16 @@ onEachEngine("an app's entries, for people", (open) => {
 
   test("count in the app's quota", async () => {
     const { kv, clock } = await open({ rows: 3 });
-    const set = (key: string) => kv.set("one", "r", { collection: "c", key, value: 1 });
+    const set = (key: string) => kv.set(by("r"), "one", { collection: "c", key, value: 1 });
     let count = 0;
     while ((await codeOf(set(`k${count}`))) === "none") count += 1;
     // What is written while the app is measured may be above the bound; nothing below it is refused.
     expect(count).toBeGreaterThanOrEqual(3);
     expect(await codeOf(set("k9999"))).toBe("quota_exceeded");
     expect(await set("k0")).toBe(2);
-    await kv.delete("one", "r", { collection: "c", key: "k0", if_version: 2 });
+    await kv.delete(by("r"), "one", { collection: "c", key: "k0", if_version: 2 });
     for (let extra = 3; extra < count; extra += 1) {
-      await kv.delete("one", "r", { collection: "c", key: `k${extra}`, if_version: null });
+      await kv.delete(by("r"), "one", { collection: "c", key: `k${extra}`, if_version: null });
     }
     // An app is not measured again at once.
     clock.pass(60_000);

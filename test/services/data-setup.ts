@@ -5,6 +5,8 @@ import { newId } from "../../src/base/ids.ts";
 import { silentLogger } from "../../src/base/log.ts";
 import { composeBindings } from "../../src/compose-bindings.ts";
 import { composeData } from "../../src/compose-data.ts";
+import type { Actor } from "../../src/domain/accounts.ts";
+import { Audit } from "../../src/services/audit.ts";
 import { insertApp } from "../../src/storage/apps.ts";
 import type { Database } from "../../src/storage/port.ts";
 import { openPostgres } from "../../src/storage/postgres.ts";
@@ -67,6 +69,20 @@ export const appIds = {
   two: "01890a5d-ac96-774b-bcce-b302099a8002",
 } as const;
 
+/** Who edits. The audit trail refers to no table, so there need be no such account. */
+export function by(request_id: string): Actor {
+  return {
+    account_id: "account-1",
+    username: "ada",
+    role: "owner",
+    memberships: new Map(),
+    session_hash: "0".repeat(64),
+    key: null,
+    address: "10.0.0.1",
+    request_id,
+  };
+}
+
 /** Two apps, `one` and `two`, each with a script. */
 async function openOver(db: Database, { rows = 1_000_000, megabytes = 1_024 }: DataOptions) {
   const clock = new FakeClock();
@@ -85,7 +101,7 @@ async function openOver(db: Database, { rows = 1_000_000, megabytes = 1_024 }: D
     db,
     clock,
     ...data,
-    ...composeData({ db, clock }, data),
+    ...composeData({ db, clock, audit: new Audit({ db, clock, newId }) }, data),
     stop: async () => {
       for (const end of ends.reverse()) await end();
     },

@@ -3,7 +3,15 @@ import type { DataSource } from "../../src/domain/data.ts";
 import { PicError } from "../../src/domain/errors.ts";
 import { dataBatchRows, dataTransfersMax, importLineBytesMax } from "../../src/domain/limits.ts";
 import type { ImportOptions } from "../../src/services/data-transfer.ts";
-import { addTrigger, type DataTest, events, onEachEngine, pieces, textOf } from "./data-setup.ts";
+import {
+  addTrigger,
+  by,
+  type DataTest,
+  events,
+  onEachEngine,
+  pieces,
+  textOf,
+} from "./data-setup.ts";
 import { codeOf } from "./fakes.ts";
 
 const defaults: ImportOptions = { mode: "fail", collection: null, dry_run: false, emit: false };
@@ -15,7 +23,7 @@ function importInto(
   options: Partial<ImportOptions> & { app?: string } = {},
 ) {
   const { app = "one", ...rest } = options;
-  return t.transfer.import(app, source, { request_id: "r", chunks, ...defaults, ...rest });
+  return t.transfer.import(by("r"), app, source, { chunks, ...defaults, ...rest });
 }
 
 async function exportOf(
@@ -23,7 +31,7 @@ async function exportOf(
   source: DataSource,
   { app = "one", collection = null }: { app?: string; collection?: string | null } = {},
 ): Promise<string> {
-  return textOf((await t.transfer.export(app, source, collection)).chunks);
+  return textOf((await t.transfer.export(by("r"), app, source, collection)).chunks);
 }
 
 /** What an import fails with: its code, the line, and what was done before it. */
@@ -60,9 +68,9 @@ onEachEngine("imports and exports", (open) => {
       for (const key of strange) {
         const ttl_seconds = at % 2 === 0 ? 60 + at : null;
         const value = values[at % values.length];
-        await t.kv.set("one", "r", { collection, key, value, ttl_seconds });
+        await t.kv.set(by("r"), "one", { collection, key, value, ttl_seconds });
         const document = { id: key, value, ["__proto__"]: 1, nested: { list: [null, value] } };
-        await t.docs.insert("one", "r", { collection, value: document });
+        await t.docs.insert(by("r"), "one", { collection, value: document });
       }
     }
     for (const source of ["kv", "docs"] as const) {
@@ -148,8 +156,8 @@ onEachEngine("imports and exports", (open) => {
     expect(await exportOf(t, "kv")).toBe(wanted);
     const bad = importInto(t, "kv", pieces(text), { collection: "" });
     expect(await codeOf(bad)).toBe("kv_invalid_key");
-    expect(await codeOf(t.transfer.export("one", "docs", "a\0b"))).toBe("docs_invalid_id");
-    expect(await codeOf(t.transfer.export("three", "kv", null))).toBe("not_found");
+    expect(await codeOf(t.transfer.export(by("r"), "one", "docs", "a\0b"))).toBe("docs_invalid_id");
+    expect(await codeOf(t.transfer.export(by("r"), "three", "kv", null))).toBe("not_found");
   });
 
   test("a bad line is named with its rule, and all before it is imported", async () => {
@@ -264,7 +272,7 @@ onEachEngine("imports and exports", (open) => {
     expect((await importInto(t, "kv", pieces(text), dry)).imported).toBe(2);
     expect(await exportOf(t, "kv")).toBe("");
     expect((await failureOf(importInto(t, "kv", pieces(`${text}x`), dry))).line).toBe(3);
-    await t.kv.set("one", "r", { collection: "c", key: "2", value: 3 });
+    await t.kv.set(by("r"), "one", { collection: "c", key: "2", value: 3 });
     expect(await failureOf(importInto(t, "kv", pieces(text), dry))).toMatchObject({
       code: "conflict",
       line: 2,
@@ -371,14 +379,14 @@ onEachEngine("imports and exports", (open) => {
   test("only so many are under way, and each gives its place back however it ends", async () => {
     const t = await open();
     for (let key = 0; key < 200; key += 1) {
-      await t.kv.set("one", "r", { collection: "c", key: `${key}`, value: 1 });
+      await t.kv.set(by("r"), "one", { collection: "c", key: `${key}`, value: 1 });
     }
     const full = async () => {
       const given = [];
       for (let count = 0; count < dataTransfersMax; count += 1) {
-        given.push((await t.transfer.export("one", "kv", null)).chunks);
+        given.push((await t.transfer.export(by("r"), "one", "kv", null)).chunks);
       }
-      expect(await codeOf(t.transfer.export("one", "kv", null))).toBe("overloaded");
+      expect(await codeOf(t.transfer.export(by("r"), "one", "kv", null))).toBe("overloaded");
       expect(await codeOf(importInto(t, "kv", pieces()))).toBe("overloaded");
       return given;
     };
@@ -398,19 +406,19 @@ onEachEngine("imports and exports", (open) => {
   test("an export goes on over what is written meanwhile, and repeats nothing", async () => {
     const t = await open();
     for (let key = 0; key < 300; key += 1) {
-      await t.kv.set("one", "r", {
+      await t.kv.set(by("r"), "one", {
         collection: "c",
         key: `k${String(key).padStart(3, "0")}`,
         value: 1,
       });
     }
-    const { chunks } = await t.transfer.export("one", "kv", null);
+    const { chunks } = await t.transfer.export(by("r"), "one", "kv", null);
     const first = await chunks.next();
     for (const key of ["k000", "k299"]) {
-      await t.kv.delete("one", "r", { collection: "c", key, if_version: null });
+      await t.kv.delete(by("r"), "one", { collection: "c", key, if_version: null });
     }
-    await t.kv.set("one", "r", { collection: "c", key: "k2985", value: 2 });
-    await t.kv.set("one", "r", { collection: "a", key: "k", value: 2 });
+    await t.kv.set(by("r"), "one", { collection: "c", key: "k2985", value: 2 });
+    await t.kv.set(by("r"), "one", { collection: "a", key: "k", value: 2 });
     const rest = await textOf(chunks);
     const keys = (Buffer.from(first.value as Uint8Array).toString() + rest)
       .trim()

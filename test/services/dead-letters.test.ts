@@ -15,7 +15,7 @@ async function ready() {
   const t = await setup();
   const actor = await owner(t.db);
   const app = await t.apps.get("default");
-  const other = await t.apps.create({ slug: "other", name: "Other" });
+  const other = await t.apps.create(actor, { slug: "other", name: "Other" });
   const make = async (name: string, more: { app?: string } = {}) =>
     (await t.scripts.create(actor, { name, source: "", ...more })).script;
   const script = await make("greet");
@@ -192,7 +192,7 @@ describe("dead letters", () => {
     expect(await t.deadLetters.replayAll(t.actor, "other", all)).toEqual({ count: 0, more: false });
     t.clock.pass(1);
     const purge = { before: t.clock.now(), state: "open" } as const;
-    expect(await t.deadLetters.purge("other", purge)).toEqual({ count: 0, more: false });
+    expect(await t.deadLetters.purge(t.actor, "other", purge)).toEqual({ count: 0, more: false });
     expect(await t.states()).toEqual({ open: 1 });
     expect(await t.deadLetters.counts("other")).toMatchObject({ open: 0 });
   });
@@ -348,10 +348,13 @@ describe("purging", () => {
       });
     }
     const before = t.clock.now();
-    expect(await t.deadLetters.purge("default", { before })).toEqual({ count: 0, more: false });
+    expect(await t.deadLetters.purge(t.actor, "default", { before })).toEqual({
+      count: 0,
+      more: false,
+    });
     t.clock.pass(1_000);
     await t.letter({ state: "resolved" });
-    const done = await t.deadLetters.purge("default", { before: before + 1 });
+    const done = await t.deadLetters.purge(t.actor, "default", { before: before + 1 });
     expect(done).toEqual({ count: 2, more: false });
     expect(await t.states()).toEqual({ open: 1, handler_failed: 1, replaying: 1, resolved: 1 });
     for (const table of ["event_attempts", "tx_results"]) {
@@ -366,10 +369,10 @@ describe("purging", () => {
     await t.letter({ state: "resolved" });
     t.clock.pass(1);
     const before = t.clock.now();
-    const done = await t.deadLetters.purge("default", { before, state: "open" });
+    const done = await t.deadLetters.purge(t.actor, "default", { before, state: "open" });
     expect(done).toEqual({ count: deadLetterChunkRows * 2, more: false });
     expect(await t.states()).toEqual({ resolved: 1 });
-    expect(await codeOf(t.deadLetters.purge("nothing", { before }))).toBe("not_found");
+    expect(await codeOf(t.deadLetters.purge(t.actor, "nothing", { before }))).toBe("not_found");
   });
 });
 
@@ -377,6 +380,6 @@ test("letters go with their script", async () => {
   await using t = await ready();
   await t.letter();
   await t.letter({ script_id: t.second.id });
-  await t.scripts.delete(t.script.id);
+  await t.scripts.delete(t.actor, t.script.id);
   expect(await t.states()).toEqual({ open: 1 });
 });

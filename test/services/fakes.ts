@@ -3,7 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Clock } from "../../src/base/clock.ts";
-import { newId } from "../../src/base/ids.ts";
+import { newId, newSecret } from "../../src/base/ids.ts";
 import { silentLogger } from "../../src/base/log.ts";
 import { composeBindings } from "../../src/compose-bindings.ts";
 import { composeData } from "../../src/compose-data.ts";
@@ -11,13 +11,21 @@ import type { Account, Actor } from "../../src/domain/accounts.ts";
 import type { ExecutionRecord } from "../../src/domain/executions.ts";
 import { appDataMbDefault, appDataRowsDefault, LIMIT_CEILINGS } from "../../src/domain/limits.ts";
 import type { CompileRequest, CompileResult, Compiler } from "../../src/sandbox/api.ts";
+import { AccountAdmin } from "../../src/services/account-admin.ts";
 import { Accounts } from "../../src/services/accounts.ts";
+import { ApiKeys } from "../../src/services/api-keys.ts";
 import { Apps } from "../../src/services/apps.ts";
 import { LoginAttempts } from "../../src/services/attempts.ts";
+import { Audit } from "../../src/services/audit.ts";
+import { Authentication } from "../../src/services/authentication.ts";
 import { StoredClock } from "../../src/services/clock.ts";
 import { DeadLetters } from "../../src/services/dead-letters.ts";
+import { Deployments } from "../../src/services/deployments.ts";
 import { type ExecutionReader, Executions } from "../../src/services/executions.ts";
+import { Hosts } from "../../src/services/hosts.ts";
 import { LiveRoutes } from "../../src/services/live-routes.ts";
+import { Members } from "../../src/services/members.ts";
+import { Nominations } from "../../src/services/nominations.ts";
 import { Passwords } from "../../src/services/passwords.ts";
 import { Routes } from "../../src/services/routes.ts";
 import { Scripts } from "../../src/services/scripts.ts";
@@ -25,7 +33,8 @@ import { Sessions } from "../../src/services/sessions.ts";
 import { Triggers } from "../../src/services/triggers.ts";
 import { insertAccount } from "../../src/storage/accounts.ts";
 import { sqliteMigrations } from "../../src/storage/migrations.ts";
-import type { Database } from "../../src/storage/port.ts";
+import type { Database, Tx } from "../../src/storage/port.ts";
+import { insertSession } from "../../src/storage/sessions.ts";
 import { openSqlite } from "../../src/storage/sqlite.ts";
 
 /** A clock that moves only when told. Its monotonic side cannot be set back. */
@@ -114,36 +123,48 @@ export async function startServices(db: Database, machineClock: FakeClock, ttl_h
   const log = silentLogger;
   const clock = new StoredClock(db, machineClock);
   await clock.load();
-  const sessions = new Sessions({ db, clock, log, ttl_hours });
-  await sessions.listen();
+  const authentication = new Authentication({ db, clock, log, session_ttl_hours: ttl_hours });
+  const audit = new Audit({ db, clock, newId });
+  const sessions = new Sessions({ db, clock, audit, ttl_hours });
   const attempts = new LoginAttempts(machineClock);
   const passwords = new Passwords();
-  const accounts = new Accounts({ db, clock, log, newId, passwords, attempts, sessions });
+  const accounts = new Accounts({ db, clock, log, newId, passwords, attempts, sessions, audit });
   const live = new LiveRoutes({ db, log });
   await live.start();
   const compiler = new FakeCompiler();
   const records = new FakeRecords();
-  const apps = new Apps({ db, clock, newId, live });
+  const apps = new Apps({ db, clock, newId, live, audit });
   await apps.start();
   const config = { appDataRows: appDataRowsDefault, appDataMb: appDataMbDefault };
   const data = await composeBindings({ config, log, db, clock }, []);
   return {
     storedClock: clock,
     sessions,
+    authentication,
+    audit,
     attempts,
     passwords,
     accounts,
+    accountAdmin: new AccountAdmin({ db, clock, newId, audit, passwords }),
+    nominations: new Nominations({ db, clock, audit }),
     live,
     compiler,
     records,
     apps,
-    scripts: new Scripts({ db, clock, newId, compiler, ceilings: LIMIT_CEILINGS, live }),
-    routes: new Routes({ db, clock, newId, live }),
-    triggers: new Triggers({ db, clock, newId }),
-    deadLetters: new DeadLetters({ db, clock }),
+    hosts: new Hosts({ db, clock, live, audit }),
+    apiKeys: new ApiKeys({ db, clock, newId, newSecret, audit }),
+    members: new Members({ db, clock, audit }),
+    scripts: new Scripts({ db, clock, newId, compiler, ceilings: LIMIT_CEILINGS, live, audit }),
+    routes: new Routes({ db, clock, newId, live, audit }),
+    triggers: new Triggers({ db, clock, newId, audit }),
+    deployments: new Deployments({
+      ...{ db, clock, newId, audit, compiler, live },
+      ceilings: LIMIT_CEILINGS,
+    }),
+    deadLetters: new DeadLetters({ db, clock, audit }),
     executions: new Executions({ db, records }),
     bindings: data.bindings,
-    ...composeData({ db, clock }, data),
+    ...composeData({ db, clock, audit }, data),
   };
 }
 
@@ -163,14 +184,29 @@ export async function owner(db: Database): Promise<Actor> {
     role: "owner",
     is_active: true,
     created_at: 0,
+    nomination: null,
   };
-  await db.tx((tx) => insertAccount(tx, account));
+  const session_hash = "0".repeat(64);
+  await db.tx(async (tx) => {
+    await insertAccount(tx, account);
+    await addSession(tx, account.id, session_hash);
+  });
   return {
     account_id: account.id,
     username: account.username,
     role: account.role,
-    session_hash: "0".repeat(64),
+    memberships: new Map(),
+    session_hash,
+    key: null,
+    address: "10.0.0.1",
+    request_id: "request-1",
   };
+}
+
+/** A session that nobody has the token of. */
+export function addSession(tx: Tx, account_id: string, token_hash: string): Promise<void> {
+  const times = { created_at: 0, last_seen_at: 0, expires_at: Number.MAX_SAFE_INTEGER };
+  return insertSession(tx, { token_hash, account_id, ...times, address: "", user_agent: "" });
 }
 
 /** The PicError code that a promise fails with. */

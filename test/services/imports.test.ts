@@ -34,7 +34,7 @@ describe("a module", () => {
     expect(t.compiler.requests.at(-1)).toMatchObject({ kind: "module" });
     const stored = await getVersion(t.db, script.id, 1);
     expect(stored).toMatchObject({ kind: "module", shape_rule: moduleShapeRule });
-    const found = await t.scripts.list({ kind: "module" }, { limit: 10, cursor: null });
+    const found = await t.scripts.list(t.actor, { kind: "module" }, { limit: 10, cursor: null });
     expect(found.items.map((view) => view.script.id)).toEqual([script.id]);
   });
 
@@ -67,7 +67,7 @@ describe("a module", () => {
       expect(await t.scripts.imports(main.script.id)).toEqual([
         { id: script.id, name, kind: "module" },
       ]);
-      expect(await codeOf(t.scripts.delete(script.id))).toBe("conflict");
+      expect(await codeOf(t.scripts.delete(t.actor, script.id))).toBe("conflict");
       expect(await codeOf(t.scripts.update(t.actor, script.id, { source: importing(name) }))).toBe(
         "invalid_source",
       );
@@ -118,7 +118,7 @@ describe("an import", () => {
     await t.scripts.rollback(t.actor, script.id, { version: 1 });
     expect(await names()).toEqual(["a"]);
     expect(await t.scripts.importedBy(b.script.id)).toEqual([]);
-    await t.scripts.delete(script.id);
+    await t.scripts.delete(t.actor, script.id);
     expect(await t.scripts.importedBy(a.script.id)).toEqual([]);
   });
 
@@ -146,7 +146,7 @@ describe("an import", () => {
 
   test("means the app's own module, never another app's of that name", async () => {
     await using t = await ready();
-    await t.apps.create({ slug: "blog", name: "Blog" });
+    await t.apps.create(t.actor, { slug: "blog", name: "Blog" });
     const mine = await t.module("shared");
     const { warnings } = await t.scripts.create(t.actor, {
       app: "blog",
@@ -155,7 +155,7 @@ describe("an import", () => {
     });
     expect(warnings).toHaveLength(1);
     expect(await t.scripts.importedBy(mine.script.id)).toEqual([]);
-    await t.scripts.delete(mine.script.id);
+    await t.scripts.delete(t.actor, mine.script.id);
   });
 
   test("of a name in another case is another module", async () => {
@@ -245,7 +245,7 @@ describe("a chain", () => {
       `in a row: m0 -> ${names.join(" -> ")}`,
     );
     // and from the other end, and in the middle
-    const last = (await t.scripts.list({ q: "m8" }, { limit: 1, cursor: null })).items[0];
+    const last = (await t.scripts.list(t.actor, { q: "m8" }, { limit: 1, cursor: null })).items[0];
     await t.module("below");
     const lower = t.scripts.update(t.actor, last?.script.id ?? "", { source: importing("below") });
     expect((await t.failure(lower)).details.errors).toEqual([
@@ -314,7 +314,7 @@ describe("what is imported", () => {
     ];
     expect(await t.scripts.importedBy(script.id)).toEqual(named as never);
     for (const work of [
-      () => t.scripts.delete(script.id),
+      () => t.scripts.delete(t.actor, script.id),
       () => t.scripts.update(t.actor, script.id, { name: "tags" }),
       () => t.scripts.update(t.actor, script.id, { kind: "endpoint" }),
     ]) {
@@ -323,17 +323,17 @@ describe("what is imported", () => {
       expect(error.message).toContain("main, other");
       expect(error.details.extra).toEqual({ imported_by: named });
     }
-    await t.scripts.delete(main.script.id);
+    await t.scripts.delete(t.actor, main.script.id);
     await t.scripts.update(t.actor, other.script.id, { source: "// nothing" });
     await t.scripts.update(t.actor, script.id, { name: "tags", kind: "endpoint" });
-    await t.scripts.delete(script.id);
+    await t.scripts.delete(t.actor, script.id);
   });
 
   test("by many is named by the first of them", async () => {
     await using t = await ready();
     const { script } = await t.module("labels");
     for (let at = 10; at < 25; at += 1) await t.endpoint(`e${at}`, "labels");
-    const error = await t.failure(t.scripts.delete(script.id));
+    const error = await t.failure(t.scripts.delete(t.actor, script.id));
     expect(error.message).toContain("e10, e11");
     expect(error.message).toContain("and 5 more");
     expect(error.details.extra.imported_by).toHaveLength(10);
@@ -344,7 +344,7 @@ describe("what is imported", () => {
     for (let round = 0; round < 5; round += 1) {
       const { script } = await t.module(`m${round}`);
       const [deleted, made] = await Promise.all([
-        codeOf(t.scripts.delete(script.id)),
+        codeOf(t.scripts.delete(t.actor, script.id)),
         t.endpoint(`e${round}`, `m${round}`),
       ]);
       expect(deleted === "none").toBe(made.warnings.length === 1);
@@ -372,7 +372,7 @@ describe("the kind of a script", () => {
     const error = await t.failure(t.scripts.update(t.actor, script.id, { kind: "module" }));
     expect(error.code).toBe("conflict");
     expect(error.details.extra).toEqual({ routes: 1 });
-    await t.routes.delete(route.id);
+    await t.routes.delete(t.actor, route.id);
     await t.scripts.update(t.actor, script.id, { kind: "module" });
     await t.scripts.update(t.actor, script.id, { kind: "endpoint" });
     await t.routes.create(t.actor, script.id, { path: "/a" });

@@ -39,7 +39,7 @@ describe("making a route", () => {
     expect(warning).toBeNull();
     const found = t.routes.table().match("GET", "pi", "/greet/you");
     expect(found).toMatchObject({ kind: "match", match: { params: { name: "you" } } });
-    await t.routes.delete(route.id);
+    await t.routes.delete(t.actor, route.id);
     expect(t.routes.table().match("GET", "pi", "/greet/you").kind).toBe("none");
   });
 
@@ -70,7 +70,7 @@ describe("making a route", () => {
   ] as const)("%p against %p conflicts: %p", async (first, second, conflicts) => {
     await using t = await ready();
     const { route } = await t.routes.create(t.actor, t.script.id, first);
-    const check = t.routes.check(second);
+    const check = await t.routes.check(t.actor, second);
     const error = await t.routes.create(t.actor, t.script.id, second).then(
       () => null,
       (refused) => refused,
@@ -140,7 +140,7 @@ describe("the table", () => {
     expect(other.routes.table().size).toBe(2);
     const { route } = await t.routes.create(t.actor, t.script.id, { path: "/c" });
     expect(t.routes.table().size).toBe(3);
-    await other.routes.delete(route.id);
+    await other.routes.delete(t.actor, route.id);
     const deadline = Date.now() + 2_000;
     while (t.routes.table().size !== 2 && Date.now() < deadline) await Bun.sleep(5);
     expect(t.routes.table().match("GET", "pi", "/b").kind).toBe("match");
@@ -223,7 +223,7 @@ describe("the table", () => {
     };
     const live = new LiveRoutes({ db, log: silentLogger });
     const stop = await live.start();
-    const routes = new Routes({ db, clock: t.storedClock, newId, live });
+    const routes = new Routes({ db, clock: t.storedClock, newId, live, audit: t.audit });
     expect(await codeOf(routes.create(t.actor, t.script.id, { path: "/a" }))).toBe("unavailable");
     await sizeOf(() => live.table(), 1);
     stop();
@@ -280,17 +280,20 @@ describe("matching a URL", () => {
   test("answers with the route, its parameters and the rest", async () => {
     await using t = await ready();
     const { route } = await t.routes.create(t.actor, t.script.id, { path: "/files/*" });
-    const match = t.routes.match({ method: "get", url: "http://pi:8080/files/a/b?c=d" });
-    expect(match).toMatchObject({ route: { id: route.id }, rest: "a/b" });
-    expect(t.routes.match({ method: "GET", url: "/files" })).toBeNull();
-    expect(t.routes.match({ method: "GET", url: "/api/v1/admin/apps" })).toBeNull();
+    const ask = (url: string) => t.routes.match(t.actor, { method: "get", url });
+    expect(ask("http://pi:8080/files/a/b?c=d")).toMatchObject({
+      match: { route: { id: route.id }, rest: "a/b" },
+      hidden: false,
+    });
+    expect(ask("/files")).toEqual({ match: null, hidden: false });
+    expect(ask("/api/v1/admin/apps")).toEqual({ match: null, hidden: false });
   });
 
   test.each(["", "files", "ftp://pi/a", "http://[/", "/a%2fb", "/a%00"])(
     "is refused for %p",
     async (url) => {
       await using t = await ready();
-      expect(() => t.routes.match({ method: "GET", url })).toThrow("url");
+      expect(() => t.routes.match(t.actor, { method: "GET", url })).toThrow("url");
     },
   );
 });

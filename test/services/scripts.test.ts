@@ -70,7 +70,7 @@ describe("making a script", () => {
     expect(error.details.errors).toEqual([
       { path: "source", message: "Unexpected error", line: 2, column: 3 },
     ]);
-    expect((await t.scripts.list({}, { limit: 10, cursor: null })).items).toEqual([]);
+    expect((await t.scripts.list(t.actor, {}, { limit: 10, cursor: null })).items).toEqual([]);
   });
 
   test("warns of an import that does not exist, and saves", async () => {
@@ -95,7 +95,7 @@ describe("making a script", () => {
     async (name) => {
       await using t = await ready();
       await t.scripts.create(t.actor, { name, source: "" });
-      const found = await t.scripts.list({ q: name }, { limit: 10, cursor: null });
+      const found = await t.scripts.list(t.actor, { q: name }, { limit: 10, cursor: null });
       expect(found.items.map((view) => view.script.name)).toEqual([name]);
     },
   );
@@ -223,19 +223,23 @@ describe("rolling back", () => {
 describe("listing scripts", () => {
   test("filters by app and text and pages through all of them", async () => {
     await using t = await ready();
-    await t.apps.create({ slug: "blog", name: "Blog" });
+    await t.apps.create(t.actor, { slug: "blog", name: "Blog" });
     for (const name of ["c", "a", "b"]) {
       await t.scripts.create(t.actor, { app: "blog", name, source: "" });
     }
     await t.scripts.create(t.actor, { name: "other", source: "" });
-    const first = await t.scripts.list({ app: "blog" }, { limit: 2, cursor: null });
+    const first = await t.scripts.list(t.actor, { app: "blog" }, { limit: 2, cursor: null });
     expect(first.items.map((view) => [view.script.name, view.active.number])).toEqual([
       ["a", 1],
       ["b", 1],
     ]);
-    const rest = await t.scripts.list({ app: "blog" }, { limit: 2, cursor: first.next_cursor });
+    const rest = await t.scripts.list(
+      t.actor,
+      { app: "blog" },
+      { limit: 2, cursor: first.next_cursor },
+    );
     expect(rest.items.map((view) => view.app.slug)).toEqual(["blog"]);
-    const found = await t.scripts.list({ q: "OTH" }, { limit: 2, cursor: null });
+    const found = await t.scripts.list(t.actor, { q: "OTH" }, { limit: 2, cursor: null });
     expect(found.items.map((view) => view.script.name)).toEqual(["other"]);
   });
 });
@@ -245,7 +249,7 @@ describe("deleting a script", () => {
     await using t = await ready();
     const { script } = await t.scripts.create(t.actor, { name: "a", source: "" });
     const { route } = await t.routes.create(t.actor, script.id, { path: "/a" });
-    await t.scripts.delete(script.id);
+    await t.scripts.delete(t.actor, script.id);
     expect(await codeOf(t.scripts.get(script.id))).toBe("not_found");
     expect(await codeOf(t.scripts.version(script.id, 1))).toBe("not_found");
     expect(await codeOf(t.routes.get(route.id))).toBe("not_found");

@@ -7,7 +7,7 @@ import {
   triggersPerAppMax,
 } from "../../src/domain/limits.ts";
 import type { CronTrigger, Trigger, TriggerKind } from "../../src/domain/triggers.ts";
-import type { TriggerInput, TriggerPatch } from "../../src/services/triggers.ts";
+import type { TriggerInput, TriggerPatch } from "../../src/services/trigger-patches.ts";
 import { getDeadLetter, moveDeadLetter, openDeadLetter } from "../../src/storage/dead-letters.ts";
 import { insertAttempt, listAttempts } from "../../src/storage/event-attempts.ts";
 import { insertDelivery } from "../../src/storage/outbox.ts";
@@ -28,7 +28,7 @@ async function ready() {
 async function fill(db: Database, services: Services) {
   const actor = await owner(db);
   const app = await services.apps.get("default");
-  const other = await services.apps.create({ slug: "other", name: "Other" });
+  const other = await services.apps.create(actor, { slug: "other", name: "Other" });
   const make = async (name: string, more: { app?: string; kind?: "endpoint" | "module" } = {}) =>
     (await services.scripts.create(actor, { name, source: "", ...more })).script;
   const script = await make("greet");
@@ -40,7 +40,7 @@ async function fill(db: Database, services: Services) {
   const create = (kind: TriggerKind, more: Partial<TriggerInput> = {}): Promise<Trigger> =>
     services.triggers.create(actor, { app: "default", kind }, { script_id: script.id, ...more });
   const update = ({ kind, id }: Trigger, patch: TriggerPatch) =>
-    services.triggers.update({ app: "default", kind, id }, patch);
+    services.triggers.update(actor, { app: "default", kind, id }, patch);
   return { actor, app, other, script, second, module, foreign, announced, create, update };
 }
 
@@ -284,8 +284,8 @@ describe("changing a trigger", () => {
       { app: "default", kind: "kv", id: newId() },
     ] as const) {
       expect(await codeOf(t.triggers.get(wrong))).toBe("not_found");
-      expect(await codeOf(t.triggers.update(wrong, { enabled: false }))).toBe("not_found");
-      expect(await codeOf(t.triggers.delete(wrong))).toBe("not_found");
+      expect(await codeOf(t.triggers.update(t.actor, wrong, { enabled: false }))).toBe("not_found");
+      expect(await codeOf(t.triggers.delete(t.actor, wrong))).toBe("not_found");
     }
     const page = { limit: 10, cursor: null };
     expect((await t.triggers.list("other", null, page)).items).toEqual([]);
@@ -316,11 +316,11 @@ describe("deleting a trigger", () => {
         await insertAttempt(tx, { ...waiting, ...failedAttempt });
       });
     }
-    await t.triggers.delete({ app: "default", kind: "kv", id: gone.id });
+    await t.triggers.delete(t.actor, { app: "default", kind: "kv", id: gone.id });
     expect(await countOf(t.db, "outbox")).toBe(1);
     expect(await countOf(t.db, "event_attempts")).toBe(1);
     expect(t.announced).toHaveLength(3);
-    const again = t.triggers.delete({ app: "default", kind: "kv", id: gone.id });
+    const again = t.triggers.delete(t.actor, { app: "default", kind: "kv", id: gone.id });
     expect(await codeOf(again)).toBe("not_found");
   });
 
@@ -336,7 +336,7 @@ describe("deleting a trigger", () => {
       await moveDeadLetter(tx, { app_id: t.app.id, id }, change);
       await insertDelivery(tx, { ...event, dead_letter_id: id });
     });
-    await t.triggers.delete({ app: "default", kind: "kv", id: made.id });
+    await t.triggers.delete(t.actor, { app: "default", kind: "kv", id: made.id });
     expect(await countOf(t.db, "outbox")).toBe(0);
     expect(await getDeadLetter(t.db, t.app.id, id)).toMatchObject({ state: "open" });
     expect(await listAttempts(t.db, t.app.id, event)).toHaveLength(1);
@@ -350,10 +350,13 @@ describe("deleting a trigger", () => {
         await insertDelivery(tx, delivery(made));
       }
     });
-    await t.triggers.delete({ app: "default", kind: "kv", id: made.id });
+    await t.triggers.delete(t.actor, { app: "default", kind: "kv", id: made.id });
     expect(await countOf(t.db, "outbox")).toBe(0);
     // Made, disabled, deleted.
     expect(t.announced).toHaveLength(3);
+    const told = await t.db.all(sql<{ detail: string }>`select detail from audit
+      where action = 'trigger.delete' order by at, id`);
+    expect(told.map(({ detail }) => JSON.parse(detail).state)).toEqual(["started", undefined]);
   });
 });
 
@@ -388,7 +391,7 @@ describe("what has triggers", () => {
       "greet cannot become a module while it has triggers; it has 1",
       { triggers: 1 },
     ]);
-    await t.triggers.delete({ app: "default", kind: "cron", id: made.id });
+    await t.triggers.delete(t.actor, { app: "default", kind: "cron", id: made.id });
     await becoming();
   });
 
@@ -396,9 +399,9 @@ describe("what has triggers", () => {
     await using t = await ready();
     const made = await t.create("kv");
     await t.db.tx((tx) => insertDelivery(tx, delivery(made)));
-    await t.scripts.delete(t.second.id);
+    await t.scripts.delete(t.actor, t.second.id);
     expect(t.announced).toHaveLength(1);
-    await t.scripts.delete(t.script.id);
+    await t.scripts.delete(t.actor, t.script.id);
     expect(t.announced).toEqual([t.app.id, t.app.id]);
     expect(await countOf(t.db, "outbox")).toBe(0);
     const address = { app: "default", kind: "kv", id: made.id } as const;
@@ -408,9 +411,9 @@ describe("what has triggers", () => {
   test("an app says so before it is deleted, and announces it then", async () => {
     await using t = await ready();
     await t.triggers.create(t.actor, { app: "other", kind: "kv" }, { script_id: t.foreign.id });
-    const error = await t.apps.delete("other", { force: false }).catch((thrown) => thrown);
+    const error = await t.apps.delete(t.actor, "other", { force: false }).catch((thrown) => thrown);
     expect(error.details.extra.would_delete).toMatchObject({ scripts: 1, triggers: 1 });
-    await t.apps.delete("other", { force: true });
+    await t.apps.delete(t.actor, "other", { force: true });
     expect(t.announced).toEqual([t.other.id, t.other.id]);
   });
 });

@@ -83,8 +83,13 @@ test("every table of the schema is in a backup, or among those that are left out
   // Whoever adds a table decides here that it travels, by hand.
   expect(taken).toEqual([
     "accounts",
+    // Of a key there is only the hash of 220 random bits: nobody gets in with it.
+    "api_keys",
+    "app_hosts",
+    "app_members",
     "apps",
     "async_executions",
+    "audit",
     "dead_letters",
     "doc_index_entries",
     "doc_indexes",

@@ -91,4 +91,27 @@ export const upgradeSeeds: Readonly<Record<number, readonly string[]>> = {
        ('app-1', 'people', 'tags', 0, 0, '', '😀'),
        ('app-1', 'people', 'n', 1, 9007199254740991, 'ffe1ccf385ebc8a0', 'ada')`,
   ],
+  5: [
+    `update sessions set address = '2001:db8::1', user_agent = 'ein Browser, "ü"'`,
+    `insert into accounts (id, username, password_hash, role, is_active, created_at, nominated_role,
+       nominated_by, nominated_at)
+     values ('acc-2', 'grace', '$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA', 'member', 1, 17, 'admin',
+         'acc-1', 18),
+       ('acc-3', 'linus', '$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA', 'admin', 0, 17, null, null, null)`,
+    `insert into app_members (app_id, account_id, role, created_at, created_by)
+     values ('app-1', 'acc-2', 'editor', 19, 'acc-1'), ('app-1', 'acc-3', 'admin', 19, null)`,
+    `insert into api_keys (id, account_id, app_id, name, prefix, secret_hash, scopes, created_at,
+       expires_at, last_used_at)
+     values ('key-1', 'acc-2', 'app-1', 'Schlüssel', 'abcdefg2', '${"c3".repeat(32)}',
+         '["route:write","script:write"]', 20, 1900000000000, 1700000000000),
+       ('key-2', 'acc-1', null, 'everything', 'zyxwvut7', '${"d4".repeat(32)}',
+         '["instance:admin"]', 20, null, null)`,
+    `insert into app_hosts (host, app_id, created_at, created_by)
+     values ('blog.home.lan', 'app-1', 21, 'acc-1'), ('*.xn--bcher-kva.lan', 'app-1', 21, null)`,
+    `insert into audit (id, at, actor_id, actor_name, credential, address, request_id, action,
+       target_kind, target_id, target_name, app_id, detail)
+     values ('aud-1', 22, 'acc-1', 'ada', 'session', '192.168.1.20', 'req-1', 'member.put', 'account',
+         'acc-2', 'grace', 'app-1', '{"old_role":null,"new_role":"editor"}'),
+       ('aud-2', 23, null, '', 'system', '', '', 'account.delete', 'account', 'gone', 'Größe', null, '{}')`,
+  ],
 };

@@ -6,25 +6,40 @@
  */
 import { Elysia } from "elysia";
 import type { Logger } from "../../base/log.ts";
-import { type Actor, mayAct } from "../../domain/accounts.ts";
+import { authorise, type ResourceRef } from "../../domain/access.ts";
+import type { Actor } from "../../domain/accounts.ts";
 import { PicError } from "../../domain/errors.ts";
+import { judgedForMs } from "../../domain/limits.ts";
+import type { AccountAdmin } from "../../services/account-admin.ts";
 import type { Accounts } from "../../services/accounts.ts";
+import type { ApiKeys } from "../../services/api-keys.ts";
 import type { Apps } from "../../services/apps.ts";
+import type { Audit } from "../../services/audit.ts";
+import type { Authenticate, Authenticated } from "../../services/authentication.ts";
 import type { DataDocs } from "../../services/data-docs.ts";
 import type { DataKv } from "../../services/data-kv.ts";
 import type { DataTransfer } from "../../services/data-transfer.ts";
 import type { DeadLetters } from "../../services/dead-letters.ts";
+import type { Deployments } from "../../services/deployments.ts";
 import type { Executions } from "../../services/executions.ts";
+import type { Hosts } from "../../services/hosts.ts";
+import type { Members } from "../../services/members.ts";
+import type { Nominations } from "../../services/nominations.ts";
 import type { Routes } from "../../services/routes.ts";
 import type { Scripts } from "../../services/scripts.ts";
+import type { Sessions } from "../../services/sessions.ts";
 import type { Triggers } from "../../services/triggers.ts";
 import { problemResponse } from "../errors.ts";
 import { accountEndpoints } from "./accounts.ts";
+import { apiKeyEndpoints } from "./api-keys.ts";
 import { appEndpoints } from "./apps.ts";
+import { auditEndpoints } from "./audit.ts";
+import { authEndpoints } from "./auth.ts";
 import { authenticate } from "./authentication.ts";
 import { dataDocsEndpoints } from "./data-docs.ts";
 import { dataKvEndpoints } from "./data-kv.ts";
 import { deadLetterEndpoints } from "./dead-letters.ts";
+import { deploymentEndpoints } from "./deployments.ts";
 import {
   type Endpoint,
   errorsOf,
@@ -34,6 +49,8 @@ import {
   type Reply,
 } from "./endpoint.ts";
 import { executionEndpoints } from "./executions.ts";
+import { hostEndpoints } from "./hosts.ts";
+import { memberEndpoints } from "./members.ts";
 import { documentAnswer, isDocumentPath } from "./openapi-page.ts";
 import { adminPage } from "./pages.ts";
 import { routeEndpoints } from "./routes.ts";
@@ -42,20 +59,30 @@ import { triggerEndpoints } from "./triggers.ts";
 
 export interface AdminAppOptions {
   accounts: Accounts;
+  accountAdmin: AccountAdmin;
+  nominations: Nominations;
+  sessions: Sessions;
+  apiKeys: ApiKeys;
   apps: Apps;
+  hosts: Hosts;
+  members: Members;
   scripts: Scripts;
   routes: Routes;
   triggers: Triggers;
+  deployments: Deployments;
   deadLetters: DeadLetters;
   executions: Executions;
   kv: DataKv;
   docs: DataDocs;
   transfer: DataTransfer;
-  authenticate: (token: string) => Promise<Actor | null>;
+  audit: Audit;
+  authenticate: Authenticate;
   /** Resolves when all that the services have read or written is durable. */
   settled: () => Promise<void>;
   log: Logger;
   newId: () => string;
+  /** Milliseconds of a clock that never jumps. */
+  monotonic: () => number;
   publicBaseUrl: string | null;
   /** For tests: an answer, or an error, that was not declared is a defect. */
   checkOutputs?: boolean;
@@ -121,15 +148,21 @@ export async function createAdminApp(options: AdminAppOptions): Promise<AdminApp
 /** Every call of the admin API, for the app and for its documentation. */
 export function declaredEndpoints(options: AdminAppOptions): Endpoint[] {
   return [
+    ...authEndpoints(options),
     ...accountEndpoints(options),
+    ...apiKeyEndpoints(options.apiKeys),
     ...appEndpoints(options.apps),
+    ...hostEndpoints(options.hosts),
+    ...memberEndpoints(options.members),
     ...scriptEndpoints(options.scripts),
     ...routeEndpoints(options.routes),
     ...triggerEndpoints(options.triggers),
+    ...deploymentEndpoints(options.deployments),
     ...deadLetterEndpoints(options.deadLetters),
     ...executionEndpoints(options.executions),
     ...dataKvEndpoints(options.kv, options.transfer),
     ...dataDocsEndpoints(options.docs, options.transfer),
+    ...auditEndpoints(options.audit),
   ];
 }
 
@@ -160,17 +193,77 @@ async function run(declared: Endpoint, call: RoutedCall): Promise<Response> {
 
 /** Credentials first, then what was sent. */
 async function answer(declared: Endpoint, call: RoutedCall): Promise<Reply<unknown> | LinesReply> {
-  const { request, params, options } = call;
+  const { request, params } = call;
   const { listener, remote_address, request_id } = call.info;
-  const actor = declared.action === null ? null : await authenticate(request, listener, options);
-  if (actor !== null && declared.action !== null && !mayAct(actor, declared.action)) {
-    throw new PicError("forbidden", "Your role does not allow this");
+  const isReadable = Object.values(params).every((value) => segmentPattern.test(value));
+  const resource = resourceOf(declared.path, params);
+  if (!isReadable) {
+    if (declared.action !== null) await authenticate(request, call.info, call.options);
+    throw new PicError("not_found", "There is no such thing");
   }
-  for (const value of Object.values(params)) {
-    if (!segmentPattern.test(value ?? ""))
-      throw new PicError("not_found", "There is no such thing");
-  }
-  return declared.run(request, { actor, params, listener, remote_address, request_id });
+  const found = await judge(declared, call, resource);
+  const where = { params: sameApp(params, resource, found), listener, remote_address, request_id };
+  const judgedAgain = laterJudge(declared, call, { resource, found });
+  return declared.run(request, { actor: found?.actor ?? null, judgedAgain, ...where });
+}
+
+/** Null: anybody may. Throws PicError `unauthenticated`, `not_found`, `forbidden`. */
+async function judge(
+  { action }: Endpoint,
+  { request, info, options }: RoutedCall,
+  resource: ResourceRef,
+): Promise<Authenticated | null> {
+  if (action === null) return null;
+  const found = await authenticate(request, info, options, resource);
+  const { kind } = resource;
+  const { resource_app_id: app_id } = found;
+  if (kind !== "none" && app_id === null) throw notFound(kind);
+  authorise(found.actor, action, app_id === null ? {} : { app_id }, kind);
+  return found;
+}
+
+/** Judges by the app that was judged first, whatever its slug is by now. */
+function laterJudge(
+  declared: Endpoint,
+  call: RoutedCall,
+  { resource, found }: { resource: ResourceRef; found: Authenticated | null },
+): () => Promise<Actor | null> {
+  const { monotonic } = call.options;
+  const ref = found?.resource_app_id ?? "";
+  const same = resource.kind === "app" ? { ...resource, ref } : resource;
+  let last = { at: monotonic(), actor: found?.actor ?? null };
+  return async () => {
+    if (last.actor !== null && monotonic() - last.at >= judgedForMs) {
+      const again = await judge(declared, call, same);
+      last = { at: monotonic(), actor: again?.actor ?? null };
+    }
+    return last.actor;
+  };
+}
+
+/**
+ * The handler gets the id of the app that was judged, not its slug: another app may take the slug at
+ * any moment. Scripts and routes never change their app.
+ */
+function sameApp(
+  params: Record<string, string>,
+  { kind }: ResourceRef,
+  found: Authenticated | null,
+): Record<string, string> {
+  const app = found?.resource_app_id ?? null;
+  return kind === "app" && app !== null ? { ...params, app } : params;
+}
+
+/** By the beginning of its path: what a call is about, and with it whose app that is. */
+function resourceOf(path: string, params: Record<string, string>): ResourceRef {
+  if (path.startsWith("/apps/:app")) return { kind: "app", ref: params.app ?? "" };
+  if (path.startsWith("/scripts/:id")) return { kind: "script", id: params.id ?? "" };
+  if (path.startsWith("/routes/:id")) return { kind: "route", id: params.id ?? "" };
+  return { kind: "none" };
+}
+
+function notFound(what: string): PicError {
+  return new PicError("not_found", `There is no such ${what}`);
 }
 
 function failed(error: unknown, info: NamedInfo, options: AdminAppOptions): Response {

@@ -5,32 +5,50 @@
  * the cookie (cookies ignore ports), but not the origin. So PICLOUD_PUBLIC_BASE_URL, where scripts are
  * served, proves nothing here.
  */
-import type { Actor } from "../../domain/accounts.ts";
-import { sessionCookieName } from "../../domain/credentials.ts";
+
+import type { ResourceRef } from "../../domain/access.ts";
+import { sessionCookieName, sessionTokenPrefix } from "../../domain/credentials.ts";
 import { PicError } from "../../domain/errors.ts";
+import type { Authenticate, Authenticated } from "../../services/authentication.ts";
+import { bearerToken } from "../request-headers.ts";
 import type { Listener } from "./endpoint.ts";
 
 export interface AuthenticationOptions {
-  authenticate: (token: string) => Promise<Actor | null>;
+  authenticate: Authenticate;
   /** As configured; behind https the cookie is marked Secure. */
   publicBaseUrl: string | null;
+}
+
+interface AuthenticatedFrom {
+  listener: Listener;
+  remote_address: string;
+  request_id?: string;
 }
 
 /** Throws PicError `unauthenticated`, `forbidden`. */
 export async function authenticate(
   request: Request,
-  listener: Listener,
+  { listener, remote_address, request_id = "" }: AuthenticatedFrom,
   options: AuthenticationOptions,
-): Promise<Actor> {
-  const authorization = request.headers.get("authorization");
-  const isCookie = authorization === null && listener === "admin";
-  const token = isCookie ? cookieToken(request) : bearerToken(authorization);
-  const actor = token === null ? null : await options.authenticate(token);
-  if (actor === null) {
-    throw new PicError("unauthenticated", "This needs a session: log in first");
+  resource: ResourceRef = { kind: "none" },
+): Promise<Authenticated> {
+  const { token, isCookie } = tokenOf(request, listener);
+  const origin = { address: remote_address, request_id };
+  const found = token === null ? null : await options.authenticate(token, resource, origin);
+  if (found === null) {
+    throw new PicError("unauthenticated", "This needs a session or an API key: log in first");
   }
   if (isCookie && !isSafe(request.method)) checkOrigin(request);
-  return actor;
+  return found;
+}
+
+/** What a request brings along; nobody has looked whether it is good. */
+export function tokenOf(
+  request: Request,
+  listener: Listener,
+): { token: string | null; isCookie: boolean } {
+  const isCookie = listener === "admin" && !request.headers.has("authorization");
+  return { isCookie, token: isCookie ? cookieToken(request) : bearerToken(request.headers) };
 }
 
 /**
@@ -67,10 +85,6 @@ function isSafe(method: string): boolean {
   return method === "GET" || method === "HEAD";
 }
 
-function bearerToken(authorization: string | null): string | null {
-  return /^bearer +([^\s]+)$/i.exec(authorization ?? "")?.[1] ?? null;
-}
-
 /**
  * The session cookie. Two of them that differ are none: a page of a script can set one for this host,
  * and a longer path puts it first, so that the owner would work in somebody else's session.
@@ -82,5 +96,6 @@ function cookieToken(request: Request): string | null {
     if (name === sessionCookieName && value !== undefined && value !== "") found.add(value);
   }
   const [token] = found;
-  return found.size === 1 && token !== undefined ? token : null;
+  // Only a login makes one: an API key in a cookie would be sent by browsers that were never asked.
+  return found.size === 1 && token?.startsWith(sessionTokenPrefix) === true ? token : null;
 }

@@ -87,8 +87,8 @@ function collections(docs: DataDocs): Endpoint[] {
       input: { query: clearQuery },
       output: clearedRecords,
       errors: ["docs_invalid_id"],
-      handle: async ({ params, query, request_id }) => {
-        const cleared = await docs.clear(params.app as string, request_id, {
+      handle: async ({ actor, params, query }) => {
+        const cleared = await docs.clear(actor, params.app as string, {
           collection: confirmedCollection(query),
           emit: query.emit === "true",
         });
@@ -171,9 +171,9 @@ function documents(docs: DataDocs): Endpoint[] {
       output: documentWritten,
       status: 201,
       errors: [...valueErrors, "docs_exists"],
-      handle: async ({ params, body, request_id }) => {
+      handle: async ({ actor, params, body }) => {
         const app = params.app as string;
-        const made = await docs.insert(app, request_id, body);
+        const made = await docs.insert(actor, app, body);
         const place = new URLSearchParams({ collection: body.collection, id: made.id });
         return created(`/apps/${app}/docs/document?${place}`, made);
       },
@@ -186,9 +186,9 @@ function documents(docs: DataDocs): Endpoint[] {
       action: "data.write",
       input: { query: documentDeleteQuery },
       errors: ["docs_invalid_id", "docs_not_found", "docs_version_conflict", "quota_exceeded"],
-      handle: async ({ params, query, request_id }) => {
+      handle: async ({ actor, params, query }) => {
         const { collection, id, if_version } = query;
-        await docs.delete(params.app as string, request_id, {
+        await docs.delete(actor, params.app as string, {
           collection,
           id,
           ...(if_version === undefined ? {} : { if_version: Number(if_version) }),
@@ -211,8 +211,8 @@ function changes(docs: DataDocs): Endpoint[] {
       input: { body: documentReplacement, values: ["value"] },
       output: documentWritten,
       errors,
-      handle: async ({ params, body, request_id }) =>
-        ok(await docs.replace(params.app as string, request_id, body)),
+      handle: async ({ actor, params, body }) =>
+        ok(await docs.replace(actor, params.app as string, body)),
     }),
     endpoint({
       operation: "docs.patch",
@@ -223,8 +223,8 @@ function changes(docs: DataDocs): Endpoint[] {
       input: { body: documentPatch, values: ["patch"] },
       output: documentWritten,
       errors,
-      handle: async ({ params, body, request_id }) =>
-        ok(await docs.patch(params.app as string, request_id, body)),
+      handle: async ({ actor, params, body }) =>
+        ok(await docs.patch(actor, params.app as string, body)),
     }),
   ];
 }
@@ -254,8 +254,8 @@ function indexes(docs: DataDocs): Endpoint[] {
       input: { body: indexQuery },
       output: documentIndex,
       errors: ["docs_invalid_id", "docs_index_limit", "conflict"],
-      handle: async ({ params, body, request_id }) =>
-        ok(toIndex(await docs.createIndex(params.app as string, request_id, body))),
+      handle: async ({ actor, params, body }) =>
+        ok(toIndex(await docs.createIndex(actor, params.app as string, body))),
     }),
     endpoint({
       operation: "docs.dropIndex",
@@ -265,8 +265,8 @@ function indexes(docs: DataDocs): Endpoint[] {
       action: "data.write",
       input: { query: indexQuery },
       errors: ["docs_invalid_id"],
-      handle: async ({ params, query, request_id }) => {
-        await docs.dropIndex(params.app as string, request_id, query);
+      handle: async ({ actor, params, query }) => {
+        await docs.dropIndex(actor, params.app as string, query);
         return none();
       },
     }),
@@ -284,8 +284,10 @@ function transfers(transfer: DataTransfer): Endpoint[] {
       query: exportQuery,
       line: documentLine,
       errors: ["docs_invalid_id", "overloaded"],
-      handle: async ({ params, query }) =>
-        exportReply(await transfer.export(params.app as string, "docs", query.collection ?? null)),
+      handle: async ({ actor, params, query }) => {
+        const { collection = null } = query;
+        return exportReply(await transfer.export(actor, params.app as string, "docs", collection));
+      },
     }),
     importEndpoint({
       operation: "docs.import",
@@ -297,14 +299,10 @@ function transfers(transfer: DataTransfer): Endpoint[] {
       line: documentLine,
       output: importCounts,
       errors: [...valueErrors, "conflict", "overloaded"],
-      handle: async ({ params, query, chunks, request_id }) =>
-        ok(
-          await transfer.import(params.app as string, "docs", {
-            request_id,
-            chunks,
-            ...importOptions(query),
-          }),
-        ),
+      handle: async ({ actor, params, query, chunks }) => {
+        const given = { chunks, ...importOptions(query) };
+        return ok(await transfer.import(actor, params.app as string, "docs", given));
+      },
     }),
   ];
 }

@@ -57,8 +57,8 @@ function collections(kv: DataKv): Endpoint[] {
       input: { query: clearQuery },
       output: clearedRecords,
       errors: ["kv_invalid_key"],
-      handle: async ({ params, query, request_id }) => {
-        const cleared = await kv.clear(params.app as string, request_id, {
+      handle: async ({ actor, params, query }) => {
+        const cleared = await kv.clear(actor, params.app as string, {
           collection: confirmedCollection(query),
           emit: query.emit === "true",
         });
@@ -109,8 +109,8 @@ function changes(kv: DataKv): Endpoint[] {
       input: { body: kvEntryInput, values: ["value"] },
       output: kvWritten,
       errors: ["kv_invalid_key", "kv_invalid_value", "kv_value_too_large", ...writeErrors],
-      handle: async ({ params, body, request_id }) => {
-        const version = await kv.set(params.app as string, request_id, body);
+      handle: async ({ actor, params, body }) => {
+        const version = await kv.set(actor, params.app as string, body);
         return ok({ key: body.key, version });
       },
     }),
@@ -122,9 +122,9 @@ function changes(kv: DataKv): Endpoint[] {
       action: "data.write",
       input: { query: kvDeleteQuery },
       errors: ["kv_invalid_key", ...writeErrors],
-      handle: async ({ params, query, request_id }) => {
+      handle: async ({ actor, params, query }) => {
         const if_version = versionOf(query.if_version);
-        await kv.delete(params.app as string, request_id, { ...query, if_version });
+        await kv.delete(actor, params.app as string, { ...query, if_version });
         return none();
       },
     }),
@@ -143,8 +143,10 @@ function transfers(transfer: DataTransfer): Endpoint[] {
       query: exportQuery,
       line: kvLine,
       errors: ["kv_invalid_key", "overloaded"],
-      handle: async ({ params, query }) =>
-        exportReply(await transfer.export(params.app as string, "kv", query.collection ?? null)),
+      handle: async ({ actor, params, query }) => {
+        const { collection = null } = query;
+        return exportReply(await transfer.export(actor, params.app as string, "kv", collection));
+      },
     }),
     importEndpoint({
       operation: "kv.import",
@@ -163,14 +165,10 @@ function transfers(transfer: DataTransfer): Endpoint[] {
         "quota_exceeded",
         "overloaded",
       ],
-      handle: async ({ params, query, chunks, request_id }) =>
-        ok(
-          await transfer.import(params.app as string, "kv", {
-            request_id,
-            chunks,
-            ...importOptions(query),
-          }),
-        ),
+      handle: async ({ actor, params, query, chunks }) => {
+        const given = { chunks, ...importOptions(query) };
+        return ok(await transfer.import(actor, params.app as string, "kv", given));
+      },
     }),
   ];
 }

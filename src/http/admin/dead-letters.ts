@@ -146,11 +146,11 @@ function many(deadLetters: DeadLetters): Endpoint[] {
       input: { body: deadLetterPurge },
       output: deadLetterProgress,
       errors: ["not_found"],
-      handle: async ({ params, body }) => {
+      handle: async ({ actor, params, body }) => {
         const before = readTime("before", body.before);
         const { state } = body;
         const purge = { before, ...(state === undefined ? {} : { state }) };
-        return ok(await deadLetters.purge(params.app as string, purge));
+        return ok(await deadLetters.purge(actor, params.app as string, purge));
       },
     }),
   ];

@@ -5,11 +5,13 @@
  * A handler gets what was checked, calls one service and returns a reply. Credentials are judged
  * before a byte of the body is read.
  */
-import type { Action, Actor } from "../../domain/accounts.ts";
+import type { Action } from "../../domain/access.ts";
+import type { Actor } from "../../domain/accounts.ts";
 import type { ErrorCode } from "../../domain/errors.ts";
-import { adminBodyBytesMax, anonymousBodyBytesMax } from "../../domain/limits.ts";
+import { adminBodyBytesMax, anonymousBodyBytesMax, importBytesMax } from "../../domain/limits.ts";
 import type { PageRequest } from "../../domain/pages.ts";
 import type { Schema } from "../../schema/arktype.ts";
+import { tokenOf } from "./authentication.ts";
 import { readChunks, readJson } from "./body.ts";
 import { checked, readPage, readQuery } from "./validation.ts";
 
@@ -35,8 +37,17 @@ export interface Call<Body, Query> {
   signal: AbortSignal;
 }
 
-/** A call that anybody may make has no actor. */
-export type AnonymousCall<Body, Query> = Omit<Call<Body, Query>, "actor">;
+/** A call that anybody may make has no actor, only a place that it comes from. */
+export type AnonymousCall<Body, Query> = Omit<Call<Body, Query>, "actor"> & {
+  from: {
+    address: string;
+    request_id: string;
+    /** As the program there calls itself; "" when it does not. */
+    user_agent: string;
+    /** The credential that came along; nobody has looked whether it is good. */
+    presented: string | null;
+  };
+};
 
 /** What a handler of JSON Lines is given: the bytes, which nobody has looked at. */
 export type LinesCall<Query> = Omit<Call<undefined, Query>, "body"> & {
@@ -52,7 +63,7 @@ export interface Reply<Output> {
 /** An answer in JSON Lines. Whoever does not read it to its end calls `return` of the chunks. */
 export interface LinesReply {
   status: 200;
-  chunks: AsyncGenerator<Uint8Array>;
+  chunks: Pick<AsyncGenerator<Uint8Array>, "next" | "return">;
   headers: Record<string, string>;
 }
 
@@ -68,6 +79,10 @@ interface Declaration<Body, Query, Output> {
     query?: Schema<Query>;
     /** Members of the body that hold any JSON value: nothing inside of them is judged here. */
     values?: readonly string[];
+    /** Members, however deep in the body, that may be empty lists. */
+    lists?: readonly string[];
+    /** Of the body. Absent: what a single script needs. */
+    bytesMax?: number;
   };
   /** Absent: 204. */
   output?: Schema<Output>;
@@ -88,6 +103,7 @@ export interface Endpoint {
   /** Of JSON Lines: of each line. */
   body: Schema<unknown> | null;
   bodyType: MediaType;
+  bodyBytesMax: number;
   query: Schema<unknown> | null;
   /** Of JSON Lines: of each line. */
   output: Schema<unknown> | null;
@@ -103,6 +119,12 @@ export interface Endpoint {
 export interface Caller {
   /** Null only for calls that anybody may make. */
   actor: Actor | null;
+  /**
+   * Once more whether they may, when some time has passed since that was last asked; resolves to the actor as
+   * they are then. For whoever has waited for a piece of the body, which takes as long as its sender likes.
+   * Throws PicError as the call itself would.
+   */
+  judgedAgain: () => Promise<Actor | null>;
   params: Readonly<Record<string, string>>;
   listener: Listener;
   remote_address: string;
@@ -139,9 +161,11 @@ export function importEndpoint<Query, Output>(
     ...erased,
     body: line,
     bodyType: linesType,
+    bodyBytesMax: importBytesMax,
     run: async (request, caller) => {
       const call = callOf(request, caller, query);
-      return handle({ ...call, actor: present(caller.actor), chunks: readChunks(request) });
+      const chunks = judgedBody(readChunks(request), caller);
+      return handle({ ...call, actor: present(caller.actor), chunks });
     },
   };
 }
@@ -165,9 +189,36 @@ export function exportEndpoint<Query>(
     output: line,
     outputType: linesType,
     status: 200,
-    run: async (request, caller) =>
-      handle({ ...callOf(request, caller, query), actor: present(caller.actor) }),
+    run: async (request, caller) => {
+      const call = callOf(request, caller, query);
+      return judgedReply(await handle({ ...call, actor: present(caller.actor) }), caller);
+    },
   };
+}
+
+/** An import takes as long as its sender likes: it goes on for as long as they may. */
+async function* judgedBody(
+  chunks: AsyncIterable<Uint8Array>,
+  { judgedAgain }: Caller,
+): AsyncGenerator<Uint8Array> {
+  for await (const chunk of chunks) {
+    await judgedAgain();
+    yield chunk;
+  }
+}
+
+/** As judgedBody, for what somebody takes their time to read. */
+function judgedReply({ chunks, ...reply }: LinesReply, { judgedAgain }: Caller): LinesReply {
+  const next = async (): Promise<IteratorResult<Uint8Array>> => {
+    try {
+      await judgedAgain();
+    } catch (error) {
+      await chunks.return(undefined);
+      throw error;
+    }
+    return chunks.next();
+  };
+  return { ...reply, chunks: { next, return: (value) => chunks.return(value) } };
 }
 
 /** Declares a call that anybody may make. Its body is small. */
@@ -214,8 +265,8 @@ function erase<Body, Query, Output>(
 ): Endpoint {
   const body = declaration.input?.body ?? null;
   const query = declaration.input?.query ?? null;
-  const values = declaration.input?.values ?? [];
-  const bytesMax = action === null ? anonymousBodyBytesMax : adminBodyBytesMax;
+  const { values, lists, bytesMax: ownBytesMax } = declaration.input ?? {};
+  const bytesMax = ownBytesMax ?? (action === null ? anonymousBodyBytesMax : adminBodyBytesMax);
   return {
     operation: declaration.operation,
     method: declaration.method,
@@ -224,6 +275,7 @@ function erase<Body, Query, Output>(
     action,
     body,
     bodyType: "application/json",
+    bodyBytesMax: bytesMax,
     query,
     output: declaration.output ?? null,
     outputType: "application/json",
@@ -232,12 +284,13 @@ function erase<Body, Query, Output>(
     run: async (request, caller) => {
       const call = {
         ...callOf(request, caller, query),
+        from: placeOf(request, caller),
         // undefined stands for "none declared" in the types of the handler
         body: (body === null
           ? undefined
-          : checked(body, await readJson(request, bytesMax), values)) as Body,
+          : checked(body, await readJson(request, bytesMax), { values, lists })) as Body,
       };
-      return handle(call, caller.actor);
+      return handle(call, body === null ? caller.actor : await caller.judgedAgain());
     },
   };
 }
@@ -245,13 +298,22 @@ function erase<Body, Query, Output>(
 /** All of a call but who makes it and its body. */
 function callOf<Query>(request: Request, caller: Caller, schema: Schema<Query> | null) {
   const given = readQuery(request.url);
-  const { actor: _, ...where } = caller;
+  const { actor: _, judgedAgain: __, ...where } = caller;
   return {
     ...where,
     signal: request.signal,
     // undefined stands for "none declared" in the types of the handler
     query: checked(schema, given) as Query,
     page: readPage(given),
+  };
+}
+
+function placeOf(request: Request, caller: Caller): AnonymousCall<never, never>["from"] {
+  return {
+    address: caller.remote_address,
+    request_id: caller.request_id,
+    user_agent: request.headers.get("user-agent") ?? "",
+    presented: tokenOf(request, caller.listener).token,
   };
 }
 

@@ -30,7 +30,8 @@ export function executionEndpoints(executions: Executions): Endpoint[] {
       action: "execution.read",
       output: execution,
       errors: ["not_found"],
-      handle: async ({ params }) => ok(toExecution(await executions.get(params.id as string))),
+      handle: async ({ actor, params }) =>
+        ok(toExecution(await executions.get(actor, params.id as string))),
     }),
   ];
 }

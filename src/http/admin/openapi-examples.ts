@@ -21,6 +21,8 @@ export const exampleIds = {
   event: "01890a5d-ac96-774b-bcce-b302099a805e",
   dead_letter: "01890a5d-ac96-774b-bcce-b302099a805f",
   document: "01890a5d-ac96-774b-bcce-b302099a8060",
+  api_key: "01890a5d-ac96-774b-bcce-b302099a8061",
+  audit_entry: "01890a5d-ac96-774b-bcce-b302099a8062",
 } as const;
 
 export const exampleTime = "2026-03-01T12:00:00.000Z";

@@ -68,11 +68,11 @@ let document: Promise<string> | null = null;
  */
 export async function documentAnswer(
   request: Request,
-  { listener }: { listener: Listener },
+  where: { listener: Listener; remote_address: string },
   options: AuthenticationOptions,
 ): Promise<Response> {
   const { pathname } = new URL(request.url);
-  if (pathname !== documentPath && listener === "public") throw notFound();
+  if (pathname !== documentPath && where.listener === "public") throw notFound();
   const give = answerTo(pathname);
   if (give === null) throw notFound();
   if (request.method !== "GET") {
@@ -80,7 +80,7 @@ export async function documentAnswer(
       allow: ["GET", "HEAD"],
     });
   }
-  if (listener === "public") await authenticate(request, listener, options);
+  if (where.listener === "public") await authenticate(request, where, options);
   return give();
 }
 

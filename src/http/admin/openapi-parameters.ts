@@ -34,6 +34,22 @@ const PATH_TEXTS: Readonly<Record<string, Pick<Parameter, "description" | "schem
     cron: id("trigger", exampleIds.trigger),
     dead_letter: id("trigger", exampleIds.trigger),
     "dead-letters": id("dead letter", exampleIds.dead_letter),
+    accounts: {
+      description: "Id or username of the account",
+      schema: { type: "string" },
+      example: "ada",
+    },
+    account: {
+      description: "Id or username of the account",
+      schema: { type: "string" },
+      example: "ada",
+    },
+    session: {
+      description: "`id` of the session, as the list shows it",
+      schema: { type: "string" },
+      example: "0123456789abcdef0123456789abcdef",
+    },
+    "api-keys": id("API key", exampleIds.api_key),
   };
 
 /** What a query's members mean. A schema here stands for that of the declaration. */
@@ -45,6 +61,7 @@ const QUERY_TEXTS: Readonly<Record<string, QueryText>> = {
   cursor: { description: "`next_cursor` of the page before; absent for the first one" },
   app: { description: "Only of this app: its id or slug" },
   kind: { description: "Only of this kind" },
+  name: { description: "Only of this name, which is spelled out" },
   q: { description: "Only with this text in name or description" },
   state: { description: "Only in this state" },
   source: { description: "Only of events of this source" },
@@ -62,6 +79,13 @@ const QUERY_TEXTS: Readonly<Record<string, QueryText>> = {
     description: "Only when this is its version; 0: when there is none",
     schema: { type: "integer", minimum: 0 },
   },
+  account: { description: "Only of this account: its id or username" },
+  role: { description: "Only with this role; of a nomination: only when it is for this role" },
+  is_active: { description: "Only those that are active, or only those that are not" },
+  host: { description: "The host, as the list shows it" },
+  actor: { description: "Only what this account did: its id, or its username of then" },
+  action: { description: "Only this action; `script.*` is all that is done to scripts" },
+  target: { description: "Only what was done to this: its id, or its name of then" },
   confirm: { description: "The collection's name once more" },
   mode: {
     description:

@@ -91,14 +91,19 @@ const CODES: Partial<Record<ErrorCode, CodeDocument>> = {
         kv_entries: 40,
         docs: 0,
         dead_letters: 0,
+        members: 2,
+        api_keys: 0,
+        hosts: 1,
       },
     },
     members: "conflict",
   },
   route_conflict: {
-    description: "One request could match both this route and `conflicting_route`",
+    description:
+      "One request could match both this route and `conflicting_route`; null, with `hidden`, for a route " +
+      "that the caller may not read",
     detail: "One request could match both this route and ANY /visits/:page",
-    extra: { conflicting_route: exampleRoute },
+    extra: { conflicting_route: exampleRoute, hidden: false },
     members: "routeConflict",
   },
   version_conflict: {

@@ -4,18 +4,12 @@
  * Loaded with the document alone.
  */
 import { LIMIT_DEFAULTS } from "../../domain/limits.ts";
-import {
-  account,
-  loginInput,
-  loginOutput,
-  setupInput,
-  type WireAccount,
-} from "../../schema/accounts.ts";
-import { app, appInput, appPage, type WireApp } from "../../schema/apps.ts";
+import { app, appInput, appPage, appPatch, type WireApp } from "../../schema/apps.ts";
 import type { Schema } from "../../schema/arktype.ts";
 import { asyncExecution } from "../../schema/async-executions.ts";
 import { execution, executionPage, type WireExecution } from "../../schema/executions.ts";
 import {
+  checkInput,
   checkOutput,
   createdRoute,
   matchInput,
@@ -49,6 +43,7 @@ import {
   type NamedSchema,
   named,
 } from "./openapi-examples.ts";
+import { accessSchemas } from "./openapi-schemas-access.ts";
 import { dataSchemas } from "./openapi-schemas-data.ts";
 import { eventSchemas } from "./openapi-schemas-events.ts";
 
@@ -56,15 +51,13 @@ const source =
   'import { kv } from "picloud";\n\nexport default async (ctx) => ({\n' +
   '  visits: await kv.collection("visits").increment(ctx.request.params.page),\n});\n';
 
-const ada: WireAccount = {
-  id: exampleIds.account,
-  username: "ada",
-  role: "owner",
-  is_active: true,
+const shop: WireApp = {
+  id: exampleIds.app,
+  slug: "shop",
+  name: "The shop",
   created_at: at,
+  role: "admin",
 };
-
-const shop: WireApp = { id: exampleIds.app, slug: "shop", name: "The shop", created_at: at };
 
 const visits: WireScriptSummary = {
   id: exampleIds.script,
@@ -81,13 +74,15 @@ const visits: WireScriptSummary = {
   updated_at: at,
 };
 
-const secondVersion: WireVersionSummary = {
+const secondVersion = {
   number: 2,
   kind: "endpoint",
   created_at: at,
   created_by: exampleIds.account,
   source_bytes: Buffer.byteLength(source),
-};
+} as const;
+
+const listedVersion: WireVersionSummary = { ...secondVersion, created_by_name: "ada" };
 
 /** What a conflict shows, too. */
 export const exampleRoute: WireRoute = {
@@ -140,27 +135,10 @@ const visit: WireExecution = {
   abandoned: false,
 };
 
-const accountSchemas = [
-  named("Account", "Who may log in", account, ada),
-  named("LoginInput", "A username and its password", loginInput, {
-    username: "ada",
-    password: "correct horse battery",
-  }),
-  named("Login", "A session: its token is shown this once", loginOutput, {
-    token: "pcs_the-token-of-this-session",
-    expires_at: "2026-03-02T12:00:00.000Z",
-    account: ada,
-  }),
-  named("SetupInput", "The token of the setup link, and the account to make", setupInput, {
-    token: "the-token-of-the-setup-link",
-    username: "ada",
-    password: "correct horse battery",
-  }),
-];
-
 const appSchemas = [
   named("App", "Scripts that share routes and data", app, shop),
   named("AppInput", "An app to make", appInput, { slug: "shop", name: "The shop" }),
+  named("AppPatch", "What shall change; the rest stays as it is", appPatch, { slug: "store" }),
   named("AppPage", "Apps", appPage, { items: [shop], ...lastPage }),
 ];
 
@@ -188,7 +166,7 @@ const scriptSchemas = [
     items: [{ id: exampleIds.script, name: "visits", kind: "endpoint" }],
   }),
   named("RollbackInput", "The version to go back to", rollbackInput, { version: 1 }),
-  named("VersionSummary", "A version without its source", versionSummary, secondVersion),
+  named("VersionSummary", "A version without its source", versionSummary, listedVersion),
   named("Version", "A version; it never changes", version, {
     ...secondVersion,
     script_id: exampleIds.script,
@@ -196,7 +174,7 @@ const scriptSchemas = [
     imports: [],
   }),
   named("VersionPage", "Versions of a script", versionPage, {
-    items: [secondVersion],
+    items: [listedVersion],
     ...lastPage,
   }),
 ];
@@ -209,9 +187,16 @@ const routeSchemas = [
   }),
   named("RoutePage", "Routes of a script", routePage, { items: [exampleRoute], ...lastPage }),
   named("RouteInput", "A route to make", routeInput, { path: "/visits/:page" }),
+  named("RouteCheckInput", "A route to judge, and whose it shall be", checkInput, {
+    path: "/visits/:page",
+    script_id: exampleIds.script,
+  }),
   named("RouteCheck", "Whether a route could be made", checkOutput, {
     ok: false,
     conflicting_route: exampleRoute,
+    hidden: false,
+    host_taken: false,
+    host_app_id: null,
     path_kind: "param",
     host_kind: "any",
     warning: null,
@@ -222,6 +207,7 @@ const routeSchemas = [
     script_id: exampleIds.script,
     params: { page: "home" },
     rest: "",
+    hidden: false,
   }),
 ];
 
@@ -252,7 +238,7 @@ const otherSchemas = [
 ];
 
 export const namedSchemas: readonly NamedSchema[] = [
-  ...accountSchemas,
+  ...accessSchemas,
   ...appSchemas,
   ...scriptSchemas,
   ...routeSchemas,

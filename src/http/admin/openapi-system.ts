@@ -4,6 +4,7 @@
  * plane's `execute`. Loaded with the document alone.
  */
 
+import type { Action } from "../../domain/access.ts";
 import type { ErrorCode } from "../../domain/errors.ts";
 import {
   asyncKeptMax,
@@ -13,6 +14,7 @@ import {
 } from "../../domain/limits.ts";
 import { asyncExecution } from "../../schema/async-executions.ts";
 import { versions } from "../../schema/versions.ts";
+import { accessText } from "./openapi-access.ts";
 import { exampleIds, exampleToken } from "./openapi-examples.ts";
 import { responsesOf } from "./openapi-problems.ts";
 import { jsonContent } from "./openapi-schemas.ts";
@@ -36,6 +38,7 @@ const anyContent = {
 const executeErrors: readonly ErrorCode[] = [
   "malformed_request",
   "unauthenticated",
+  "forbidden",
   "not_found",
   "script_error",
   "module_unavailable",
@@ -66,8 +69,9 @@ export const systemOperations: readonly Operation[] = [
       tags: ["system"],
       operationId: "system.document",
       summary: "This document",
-      description: "Needs a token on the public listener and nothing on the admin listener.",
-      security: [{ token: [] }, {}],
+      description:
+        "Needs any session or API key on the public listener and nothing on the admin listener.",
+      security: [{ token: [] }, { key: [] }, {}],
       responses: {
         200: { description: "OK", content: { "application/json": { schema: { type: "object" } } } },
         ...responsesOf(["malformed_request", "unauthenticated", "internal"]),
@@ -143,10 +147,12 @@ function execute(method: string): Operation {
       summary: `Run a script with ${method}`,
       description:
         "On the public listener alone; any method runs the script, also those that are not listed. " +
-        "Whoever calls a script with `public_execute` needs no token. " +
+        "Whoever calls a script with `public_execute` needs no credential. " +
+        `Any other one: ${accessText("script.execute")} ` +
         "What the script returns is the answer, whatever its status; the query, the headers and the " +
         `body (at most ${bodyBytesMax / 1_048_576} MiB) are its \`ctx.request\`.`,
-      security: [{ token: [] }, {}],
+      security: [{ token: [] }, { key: [] }, {}],
+      "x-picloud-action": "script.execute" satisfies Action,
       parameters: [
         {
           name: "script_id",

@@ -8,11 +8,11 @@
  */
 import { swagger } from "@elysiajs/swagger";
 import { Elysia } from "elysia";
-import { sessionCookieName } from "../../domain/credentials.ts";
 import type { Schema } from "../../schema/arktype.ts";
 import { apiDocumentVersion } from "../api-version.ts";
 import { type AdminAppOptions, declaredEndpoints } from "./app.ts";
 import { type Endpoint, errorsOf, type MediaType } from "./endpoint.ts";
+import { accessOf, anyCredential, securitySchemes } from "./openapi-access.ts";
 import { referring } from "./openapi-json-schema.ts";
 import { pathParameters, queryParameters, sharedParameters } from "./openapi-parameters.ts";
 import {
@@ -31,8 +31,12 @@ const specPath = "/document";
 const description = `Everything that PiCloud can be told to do, over HTTP.
 
 **Credentials.** \`POST ${prefix}/auth/login\` gives a token, which every other call takes as
-\`Authorization: Bearer\`. On the admin listener the cookie of the login counts as well; there, what
-changes something must come from a page of that listener.
+\`Authorization: Bearer\`, and so is an API key given. On the admin listener the cookie of the login
+counts as well; there, what changes something must come from a page of that listener.
+
+**Who may.** Each call has an action (\`x-picloud-action\`), which asks for a role and, of an API key, for
+scopes. What the caller may not see is 404, what they may see but not do is 403 that says what is missing.
+Lists hold only what the caller sees.
 
 **Errors** are problem documents (RFC 9457). Programs tell them apart by \`code\`.
 
@@ -47,8 +51,13 @@ be. The problem says the \`line\`, and how many were \`imported\`, \`updated\` a
 mended, it may be sent again with \`mode=merge\`, which writes only what differs.`;
 
 const tags = [
-  { name: "auth", description: "Sessions and the first account" },
+  { name: "auth", description: "One's own sessions and password, and the first account" },
+  { name: "accounts", description: "Who may log in, and with which role" },
+  { name: "api_keys", description: "What programs log in with" },
   { name: "apps", description: "What keeps scripts, their routes and their data together" },
+  { name: "members", description: "Who belongs to an app, and with which role" },
+  { name: "hosts", description: "Hosts that belong to one app alone" },
+  { name: "deployments", description: "An app's scripts, routes and triggers at once" },
   { name: "scripts", description: "Scripts, their versions and what happened when they ran" },
   { name: "routes", description: "Which requests run which script" },
   { name: "kv", description: "An app's entries: looked at, edited, imported and exported" },
@@ -56,6 +65,7 @@ const tags = [
   { name: "triggers", description: "Which events run which script" },
   { name: "dead_letters", description: "Events whose last attempt failed" },
   { name: "executions", description: "Running scripts, and one run by its id" },
+  { name: "audit", description: "What was changed, by whom and from where" },
   { name: "system", description: "The server itself" },
 ];
 
@@ -67,22 +77,6 @@ const SUCCESS_TEXTS = {
 
 /** Their answers set or clear the session cookie. */
 const COOKIE_OPERATIONS = new Set(["auth.login", "auth.setup", "auth.logout"]);
-
-const securitySchemes = {
-  token: {
-    type: "http",
-    scheme: "bearer",
-    description: "The `token` of a login, on both listeners",
-  },
-  cookie: {
-    type: "apiKey",
-    in: "cookie",
-    name: sessionCookieName,
-    description:
-      "Set by a login on the admin listener, and worth something there alone. What changes " +
-      "something must come from a page of that listener (`Origin`)",
-  },
-};
 
 /** The document as text, the same at every call. It takes some work: keep the answer. */
 export async function openApiDocument(): Promise<string> {
@@ -110,7 +104,7 @@ async function collected(operations: readonly Operation[]): Promise<{ paths: obj
       license: { name: "MIT", identifier: "MIT" },
     },
     servers: [{ url: "/", description: "This PiCloud" }],
-    security: [{ token: [] }, { cookie: [] }],
+    security: anyCredential,
     tags,
   };
   const app = new Elysia().use(
@@ -134,7 +128,7 @@ function operationOf(declared: Endpoint): Operation {
       tags: [operation.split(".", 1)[0] as string],
       operationId: operation,
       summary,
-      ...(action === null ? { security: [] } : {}),
+      ...accessOf(action),
       ...(parameters.length === 0 ? {} : { parameters }),
       ...(body === null
         ? {}

@@ -10,7 +10,7 @@ import {
   passwordCharsMin,
   usernameCharsMax,
 } from "../../domain/limits.ts";
-import type { Accounts } from "../../services/accounts.ts";
+import type { Accounts, LoginFrom } from "../../services/accounts.ts";
 import { STATUS } from "../errors.ts";
 import {
   type AuthenticationOptions,
@@ -56,7 +56,7 @@ const pageHeaders = {
 /** The answer to a request for a page; null when it asks for something else. */
 export async function adminPage(
   request: Request,
-  where: { listener: Listener },
+  where: { listener: Listener; remote_address: string; request_id: string },
   options: PagesOptions,
 ): Promise<Response | null> {
   const url = new URL(request.url);
@@ -70,7 +70,7 @@ export async function adminPage(
     case "GET /admin/setup":
       return setupPage(url.searchParams.get("token") ?? "", options.accounts);
     case "POST /admin/setup":
-      return submitSetup(request, options);
+      return submitSetup(request, originOf(request, where), options);
     default:
       throw notFound();
   }
@@ -79,7 +79,8 @@ export async function adminPage(
 /** Who is logged in, or null. */
 async function usernameOf(request: Request, options: PagesOptions): Promise<string | null> {
   try {
-    return (await authenticate(request, "admin", options)).username;
+    return (await authenticate(request, { listener: "admin", remote_address: "" }, options)).actor
+      .username;
   } catch (error) {
     if (error instanceof PicError && error.code === "unauthenticated") return null;
     throw error;
@@ -92,14 +93,18 @@ function setupPage(token: string, accounts: Accounts): Response {
     : html(403, linkRefused());
 }
 
-async function submitSetup(request: Request, options: PagesOptions): Promise<Response> {
+async function submitSetup(
+  request: Request,
+  from: LoginFrom,
+  options: PagesOptions,
+): Promise<Response> {
   checkOrigin(request);
   const form = await readForm(request);
   if (!options.accounts.isSetupToken(form.token)) return html(403, linkRefused());
   const problems = problemsOf(form);
   if (Object.keys(problems).length > 0) return html(422, setupForm(form, problems));
   try {
-    const login = await options.accounts.setup(form);
+    const login = await options.accounts.setup(form, from);
     return redirect("/admin/", {
       "set-cookie": setSessionCookie(login.token, options.publicBaseUrl),
     });
@@ -108,6 +113,14 @@ async function submitSetup(request: Request, options: PagesOptions): Promise<Res
     if (error.code === "forbidden") return html(403, linkRefused());
     return html(STATUS[error.code], setupForm(form, { form: error.message }));
   }
+}
+
+function originOf(
+  request: Request,
+  { remote_address: address, request_id }: { remote_address: string; request_id: string },
+): LoginFrom {
+  const user_agent = request.headers.get("user-agent") ?? "";
+  return { address, request_id, user_agent, presented: null };
 }
 
 async function readForm(request: Request): Promise<SetupForm> {

@@ -3,6 +3,7 @@ import { PicError } from "../../domain/errors.ts";
 import type { Route } from "../../domain/routes.ts";
 import { pageQuery } from "../../schema/pages.ts";
 import {
+  checkInput,
   checkOutput,
   createdRoute,
   matchInput,
@@ -31,12 +32,12 @@ function ofScript(routes: Routes): Endpoint[] {
       input: { body: routeInput },
       output: createdRoute,
       status: 201,
-      errors: ["not_found", "route_conflict"],
+      errors: ["not_found", "conflict", "route_conflict"],
       handle: async ({ actor, params, body }) => {
         const made = await routes
           .create(actor, params.id as string, body)
           .catch((error: unknown) => {
-            throw withWireRoute(error);
+            throw withWireRoutes(error);
           });
         return created(`/routes/${made.route.id}`, {
           ...toRoute(made.route),
@@ -80,8 +81,8 @@ function single(routes: Routes): Endpoint[] {
       summary: "Delete a route",
       action: "route.write",
       errors: ["not_found"],
-      handle: async ({ params }) => {
-        await routes.delete(params.id as string);
+      handle: async ({ actor, params }) => {
+        await routes.delete(actor, params.id as string);
         return none();
       },
     }),
@@ -96,15 +97,18 @@ function questions(routes: Routes): Endpoint[] {
       path: "/routes/check",
       summary: "Whether a route could be made, and which one stands against it",
       action: "route.read",
-      input: { body: routeInput },
+      input: { body: checkInput },
       output: checkOutput,
-      errors: [],
-      handle: async ({ body }) => {
-        const found = routes.check(body);
+      errors: ["not_found"],
+      handle: async ({ actor, body }) => {
+        const found = await routes.check(actor, body);
         const conflict = found.conflicting_route;
         return ok({
-          ok: conflict === null,
+          ok: conflict === null && !found.hidden && !found.host_taken,
           conflicting_route: conflict === null ? null : toRoute(conflict),
+          hidden: found.hidden,
+          host_taken: found.host_taken,
+          host_app_id: found.host_app_id,
           path_kind: found.route.path_kind,
           host_kind: found.route.host_kind,
           warning: found.warning,
@@ -120,28 +124,39 @@ function questions(routes: Routes): Endpoint[] {
       input: { body: matchInput },
       output: matchOutput,
       errors: [],
-      handle: async ({ body }) => {
-        const match = routes.match(body);
-        if (match === null) return ok({ route: null, script_id: null, params: null, rest: null });
+      handle: async ({ actor, body }) => {
+        const { match, hidden } = routes.match(actor, body);
         return ok({
-          route: toRoute(match.route),
-          script_id: match.route.script_id,
-          params: match.params,
-          rest: match.rest,
+          route: match === null ? null : toRoute(match.route),
+          script_id: match?.route.script_id ?? null,
+          params: match?.params ?? null,
+          rest: match?.rest ?? null,
+          hidden,
         });
       },
     }),
   ];
 }
 
-/** The error of a conflict carries a route; the wire has its own times. */
-function withWireRoute(error: unknown): unknown {
-  if (!(error instanceof PicError) || error.code !== "route_conflict") return error;
-  const extra = error.details.extra as { conflicting_route: Route };
+/** The error of a conflict may carry routes; the wire has its own times. */
+export function withWireRoutes(error: unknown): unknown {
+  if (!(error instanceof PicError)) return error;
+  const { extra = {} } = error.details;
+  const { conflicting_route: route, conflicting_routes: routes } = extra as ConflictingRoutes;
+  if (route == null && routes === undefined) return error;
   return new PicError(error.code, error.message, {
     ...error.details,
-    extra: { conflicting_route: toRoute(extra.conflicting_route) },
+    extra: {
+      ...extra,
+      ...(route == null ? {} : { conflicting_route: toRoute(route) }),
+      ...(routes === undefined ? {} : { conflicting_routes: routes.map(toRoute) }),
+    },
   });
+}
+
+interface ConflictingRoutes {
+  conflicting_route?: Route | null;
+  conflicting_routes?: readonly Route[];
 }
 
 function toRoute(from: Route): WireRoute {

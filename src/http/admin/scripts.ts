@@ -56,14 +56,14 @@ function collection(scripts: Scripts): Endpoint[] {
       method: "GET",
       path: "/scripts",
       summary:
-        "Scripts by name, all or those of an app, of a kind, with a text in name or description",
+        "Scripts by name, of all apps that the caller sees or of one, of a kind, with a text in name or description",
       action: "script.read",
       input: { query: scriptQuery },
       output: scriptPage,
       errors: ["not_found"],
-      handle: async ({ query, page }) => {
+      handle: async ({ actor, query, page }) => {
         const { limit: _limit, cursor: _cursor, ...filter } = query;
-        const found = await scripts.list(filter, page);
+        const found = await scripts.list(actor, filter, page);
         return ok({ items: found.items.map(toSummary), next_cursor: found.next_cursor });
       },
     }),
@@ -101,8 +101,8 @@ function single(scripts: Scripts): Endpoint[] {
       summary: "Delete a script with its versions and routes; a module that is imported stays",
       action: "script.write",
       errors: ["not_found", "conflict"],
-      handle: async ({ params }) => {
-        await scripts.delete(params.id as string);
+      handle: async ({ actor, params }) => {
+        await scripts.delete(actor, params.id as string);
         return none();
       },
     }),
@@ -221,13 +221,18 @@ function toVersionSummary(
     kind: from.kind,
     created_at: isoTime(from.created_at),
     created_by: from.created_by,
+    created_by_name: from.created_by_name,
     source_bytes: from.source_bytes,
   };
 }
 
 function toVersion(from: ScriptVersion): WireVersion {
   return {
-    ...toVersionSummary({ ...from, source_bytes: Buffer.byteLength(from.source) }),
+    number: from.number,
+    kind: from.kind,
+    created_at: isoTime(from.created_at),
+    created_by: from.created_by,
+    source_bytes: Buffer.byteLength(from.source),
     script_id: from.script_id,
     source: from.source,
     imports: from.imports,

@@ -26,7 +26,8 @@ import {
   type WireDeadLetterTrigger,
   type WireTrigger,
 } from "../../schema/triggers.ts";
-import type { TriggerInput, TriggerPatch, Triggers } from "../../services/triggers.ts";
+import type { TriggerInput, TriggerPatch } from "../../services/trigger-patches.ts";
+import type { Triggers } from "../../services/triggers.ts";
 import { created, type Endpoint, endpoint, none, ok } from "./endpoint.ts";
 import { isoTime } from "./times.ts";
 
@@ -180,7 +181,8 @@ function singleOfKind<Wire extends WireTrigger>(
       input: { body: patch },
       output,
       errors: ["not_found"],
-      handle: async ({ params, body }) => ok(wire(await triggers.update(address(params), body))),
+      handle: async ({ actor, params, body }) =>
+        ok(wire(await triggers.update(actor, address(params), body))),
     }),
     endpoint({
       operation: `triggers.delete_${kind}`,
@@ -189,8 +191,8 @@ function singleOfKind<Wire extends WireTrigger>(
       summary: `Delete a trigger on ${label}, with what waits for it`,
       action: "trigger.write",
       errors: ["not_found"],
-      handle: async ({ params }) => {
-        await triggers.delete(address(params));
+      handle: async ({ actor, params }) => {
+        await triggers.delete(actor, address(params));
         return none();
       },
     }),

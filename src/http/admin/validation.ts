@@ -9,12 +9,13 @@ import { type as ark, type Schema } from "../../schema/arktype.ts";
 /**
  * `data` as the schema describes it. Without a schema nothing may be given.
  * Throws PicError `invalid` with `errors`; values are never repeated in a message.
- * @param values members that hold any JSON value, and whose inside is not judged
+ * @param allowed.values members that hold any JSON value, and whose inside is not judged
+ * @param allowed.lists members, at any depth, that may be empty lists
  */
 export function checked<T>(
   schema: Schema<T> | null,
   data: unknown,
-  values: readonly string[] = [],
+  allowed: { values?: readonly string[] | undefined; lists?: readonly string[] | undefined } = {},
 ): T | undefined {
   if (schema === null) {
     const [name] = Object.keys(data ?? {});
@@ -22,7 +23,9 @@ export function checked<T>(
     return undefined;
   }
   const out = schema(data);
-  const errors = out instanceof ark.errors ? fieldErrors(out) : missedErrors(without(values, data));
+  const { values = [], lists = [] } = allowed;
+  const errors =
+    out instanceof ark.errors ? fieldErrors(out) : missedErrors(without(values, data), lists);
   const [first] = errors;
   if (first === undefined) return data as T;
   throw new PicError("invalid", `${first.path === "" ? "body" : first.path}: ${first.message}`, {
@@ -82,8 +85,14 @@ function alternatives(error: ArkError): string[] {
   return union.errors.flatMap((inner) => alternatives(inner as ArkError));
 }
 
+/** `limits.cpu_ms`, `scripts[2].source`. */
 function pathOf(path: Iterable<PropertyKey>): string {
-  return [...path].map(String).join(".");
+  let text = "";
+  for (const key of path) {
+    if (typeof key === "number") text += `[${key}]`;
+    else text += text === "" ? String(key) : `.${String(key)}`;
+  }
+  return text;
 }
 
 function without(members: readonly string[], data: unknown): unknown {
@@ -96,12 +105,22 @@ function without(members: readonly string[], data: unknown): unknown {
  * What a schema lets through: an empty list counts as an object without members; and a database may
  * refuse, or cut, what JSON can carry: NUL and halves of surrogate pairs.
  */
-function missedErrors(data: unknown, path: string[] = []): FieldError[] {
-  const wrong = (message: string): FieldError[] => [{ path: path.join("."), message }];
+function missedErrors(
+  data: unknown,
+  lists: readonly string[],
+  path: readonly (string | number)[] = [],
+): FieldError[] {
+  const wrong = (message: string): FieldError[] => [{ path: pathOf(path), message }];
   if (typeof data === "string") {
     return isStorableText(data) ? [] : wrong("must not contain NUL or half a surrogate pair");
   }
   if (typeof data !== "object" || data === null) return [];
-  if (Array.isArray(data) && data.length === 0) return wrong("must not be an empty list");
-  return Object.entries(data).flatMap(([name, value]) => missedErrors(value, [...path, name]));
+  if (Array.isArray(data)) {
+    const isEmpty = data.length === 0 && !lists.includes(String(path.at(-1)));
+    if (isEmpty) return wrong("must not be an empty list");
+    return data.flatMap((value, index) => missedErrors(value, lists, [...path, index]));
+  }
+  return Object.entries(data).flatMap(([name, value]) =>
+    missedErrors(value, lists, [...path, name]),
+  );
 }

@@ -1,7 +1,7 @@
 /** What holds for every declared call: who may, and what happens to bad input. */
 import { describe, expect, test } from "bun:test";
 import { newId } from "../../../src/base/ids.ts";
-import { adminBodyBytesMax } from "../../../src/domain/limits.ts";
+import type { Actor } from "../../../src/domain/accounts.ts";
 import { declaredEndpoints } from "../../../src/http/admin/app.ts";
 import type { Endpoint } from "../../../src/http/admin/endpoint.ts";
 import { ask, serve } from "./server.ts";
@@ -22,10 +22,31 @@ function address(declared: Endpoint): string {
   return api + declared.path.replace(/:\w+/g, () => newId());
 }
 
+/** A server with a script and a route, and addresses whose app is there: bodies are judged after it. */
+async function ready() {
+  const t = await serve();
+  const actor = (await t.authentication.authenticate(t.token))?.actor as Actor;
+  const { script } = await t.scripts.create(actor, { name: "a", source: "" });
+  const { route } = await t.routes.create(actor, script.id, { path: "/a" });
+  const knownAddress = (declared: Endpoint): string =>
+    address({
+      ...declared,
+      path: declared.path
+        .replace("/apps/:app", "/apps/default")
+        .replace("/scripts/:id", `/scripts/${script.id}`)
+        .replace("/routes/:id", `/routes/${route.id}`),
+    });
+  return { ...t, script, knownAddress };
+}
+
 /** The members that its query must have. */
 function neededQuery({ query }: Endpoint): string {
-  const { required = [] } = (query?.toJsonSchema() ?? {}) as { required?: string[] };
-  return required.length === 0 ? "" : `?${required.map((name) => `${name}=x`).join("&")}`;
+  const { required = [], properties = {} } = (query?.toJsonSchema() ?? {}) as {
+    required?: string[];
+    properties?: Record<string, { enum?: string[] }>;
+  };
+  const members = required.map((name) => `${name}=${properties[name]?.enum?.[0] ?? "x"}`);
+  return members.length === 0 ? "" : `?${members.join("&")}`;
 }
 
 describe("every call that needs a session", () => {
@@ -92,10 +113,10 @@ describe("every call that needs a session", () => {
   });
 
   test("refuses query members it does not know, and ones given twice", async () => {
-    await using t = await serve();
+    await using t = await ready();
     for (const [name, declared] of guarded.filter(([, found]) => found.body === null)) {
       for (const query of ["?nonsense=1", "?limit=1&limit=2", "?__proto__=1"]) {
-        const url = t.publicUrl + address(declared) + query;
+        const url = t.publicUrl + t.knownAddress(declared) + query;
         const answer = await ask(url, declared.method, { token: t.token });
         expect([name, query, answer.status]).toEqual([name, query, 422]);
       }
@@ -105,11 +126,8 @@ describe("every call that needs a session", () => {
 
 describe("every list", () => {
   test("refuses limits and cursors that are none", async () => {
-    await using t = await serve();
-    const { script } = await t.scripts.create((await t.sessions.authenticate(t.token)) as never, {
-      name: "a",
-      source: "",
-    });
+    await using t = await ready();
+    const { script } = t;
     const lists = [
       "/apps",
       "/scripts",
@@ -138,8 +156,8 @@ describe("every list", () => {
 
 describe("every body", () => {
   test.each(withBody)("of %s is refused when it is malformed", async (_name, declared) => {
-    await using t = await serve();
-    const url = t.publicUrl + address(declared);
+    await using t = await ready();
+    const url = t.publicUrl + t.knownAddress(declared);
     const send = (body: string, headers: Record<string, string> = {}) =>
       ask(url, declared.method, { token: t.token, body, headers });
     for (const body of ["", "{", "nonsense", '{"a":1}}', "[".repeat(10_000)]) {
@@ -162,9 +180,9 @@ describe("every body", () => {
   });
 
   test.each(withBody)("of %s is cut off when it is huge", async (_name, declared) => {
-    await using t = await serve();
-    const url = t.publicUrl + address(declared);
-    const body = `{"a":"${"x".repeat(adminBodyBytesMax)}"}`;
+    await using t = await ready();
+    const url = t.publicUrl + t.knownAddress(declared);
+    const body = `{"a":"${"x".repeat(declared.bodyBytesMax)}"}`;
     const answer = await ask(url, declared.method, { token: t.token, body });
     expect(answer.status).toBe(413);
   });

@@ -3,6 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { PERMISSIONS } from "../../../src/domain/access.ts";
 import { declaredEndpoints } from "../../../src/http/admin/app.ts";
 import { errorsOf } from "../../../src/http/admin/endpoint.ts";
 import { openApiDocument } from "../../../src/http/admin/openapi.ts";
@@ -29,6 +30,10 @@ const text = await openApiDocument();
 const document: any = JSON.parse(text);
 // Declarations alone: no service is called.
 const endpoints = declaredEndpoints({} as Parameters<typeof declaredEndpoints>[0]);
+
+function arrayOf(scopes: unknown): string[][] | null {
+  return Array.isArray(scopes) ? scopes : null;
+}
 
 interface Found {
   method: string;
@@ -103,7 +108,14 @@ describe("the document", () => {
       expect(operation.requestBody === undefined).toBe(declared.body === null);
       const answer = operation.responses[declared.status];
       expect(answer.content === undefined).toBe(declared.output === null);
-      expect(operation.security).toEqual(declared.action === null ? [] : undefined);
+      expect(operation["x-picloud-action"]).toBe(declared.action ?? undefined);
+      const needs = declared.action === null ? null : PERMISSIONS[declared.action];
+      const sessions = [{ token: [] }, { cookie: [] }];
+      const security = needs === null ? [] : needs.scopes === null ? sessions : undefined;
+      expect(operation.security).toEqual(security);
+      for (const word of [needs?.role ?? "", ...(arrayOf(needs?.scopes) ?? []).flat()]) {
+        expect(operation.description ?? "").toContain(word);
+      }
       for (const code of errorsOf(declared)) {
         const { $ref } = operation.responses[STATUS[code]];
         expect($ref.split("/").at(-1).split(".")).toContain(code);

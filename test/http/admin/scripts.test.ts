@@ -82,6 +82,9 @@ describe("scripts", () => {
       [1, 16],
     ]);
     expect(await t.client.scripts.version(made.id, 2)).toMatchObject({ source: "two" });
+    const named = await t.client.scripts.list({ app: "default", name: "greet" });
+    expect(named.items.map((one) => one.name)).toEqual(["greet"]);
+    expect((await t.client.scripts.list({ app: "default", name: "gre" })).items).toEqual([]);
     const listed = await t.client.scripts.list({ app: "default", q: "gre" });
     expect(listed.items).toHaveLength(1);
     expect(listed.items[0]).not.toHaveProperty("source");
@@ -142,6 +145,9 @@ describe("routes", () => {
     expect(await t.client.routes.check({ path: "/u/:x" })).toEqual({
       ok: false,
       conflicting_route: kept,
+      hidden: false,
+      host_taken: false,
+      host_app_id: null,
       path_kind: "param",
       host_kind: "any",
       warning: null,
@@ -151,12 +157,14 @@ describe("routes", () => {
       script_id: script.id,
       params: { id: "ü" },
       rest: "",
+      hidden: false,
     });
     expect(await t.client.routes.match({ method: "GET", url: "/nothing" })).toEqual({
       route: null,
       script_id: null,
       params: null,
       rest: null,
+      hidden: false,
     });
     await t.client.routes.delete(route.id);
     await expect(t.client.routes.get(route.id)).rejects.toMatchObject({ status: 404 });

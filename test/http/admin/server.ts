@@ -14,6 +14,9 @@ export interface ServeOptions {
   /** Without: no account yet. */
   account?: boolean;
   log?: Logger;
+  monotonic?: () => number;
+  /** Between the judgement of a call and its handler. */
+  afterAuthentication?: () => Promise<void>;
 }
 
 /** `await using` stops the listeners and removes the database. */
@@ -22,19 +25,32 @@ export async function serve(options: ServeOptions = {}) {
   const account = options.account === false ? null : await firstAccount(t.accounts);
   const app = await createAdminApp({
     accounts: t.accounts,
+    accountAdmin: t.accountAdmin,
+    nominations: t.nominations,
+    sessions: t.sessions,
+    apiKeys: t.apiKeys,
     apps: t.apps,
+    hosts: t.hosts,
+    members: t.members,
     scripts: t.scripts,
     routes: t.routes,
     triggers: t.triggers,
+    deployments: t.deployments,
     deadLetters: t.deadLetters,
     executions: t.executions,
     kv: t.kv,
     docs: t.docs,
     transfer: t.transfer,
-    authenticate: (token) => t.sessions.authenticate(token),
+    audit: t.audit,
+    authenticate: async (...call) => {
+      const found = await t.authentication.authenticate(...call);
+      await options.afterAuthentication?.();
+      return found;
+    },
     settled: () => settled(t.db),
     log: options.log ?? silentLogger,
     newId,
+    monotonic: options.monotonic ?? (() => t.clock.monotonic()),
     publicBaseUrl: options.publicBaseUrl ?? null,
     checkOutputs: true,
   });
@@ -55,6 +71,7 @@ export async function serve(options: ServeOptions = {}) {
   const token = account === null ? "" : (await t.sessions.create(account)).token;
   return {
     ...t,
+    app,
     account,
     token,
     publicUrl,
@@ -95,7 +112,8 @@ export async function ask(
   const answer = await response.text();
   const isJson = answer !== "" && response.headers.get("content-type")?.includes("json") === true;
   const json = isJson ? JSON.parse(answer) : null;
-  if (response.headers.get("content-type") === "application/problem+json") checkProblem(json);
+  const isProblem = response.headers.get("content-type") === "application/problem+json";
+  if (isProblem && method !== "HEAD") checkProblem(json);
   return { status: response.status, headers: response.headers, text: answer, json };
 }
 

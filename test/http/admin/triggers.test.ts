@@ -141,7 +141,7 @@ describe("bad settings", () => {
     ["collection", { collection: 5 }],
     ["operations", { operations: [] }],
     ["operations", { operations: "insert" }],
-    ["operations.1", { operations: ["insert", "fire"] }],
+    ["operations[1]", { operations: ["insert", "fire"] }],
     ["retry", { retry: 5 }],
     ["retry", { retry: [] }],
     ["retry.max_attempts", { retry: { max_attempts: 0 } }],
@@ -287,6 +287,9 @@ describe("what has triggers", () => {
       kv_entries: 0,
       docs: 0,
       dead_letters: 0,
+      members: 0,
+      api_keys: 0,
+      hosts: 0,
     });
   });
 

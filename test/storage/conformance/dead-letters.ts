@@ -344,6 +344,7 @@ async function account(db: Database): Promise<void> {
       role: "owner",
       is_active: true,
       created_at: 1,
+      nomination: null,
     }),
   );
 }

@@ -3,12 +3,14 @@ import { moduleDepthMax, programModulesMax } from "../../../src/domain/limits.ts
 import type { ScriptKind } from "../../../src/domain/scripts.ts";
 import { deleteApp, insertApp } from "../../../src/storage/apps.ts";
 import {
+  importersOfNames,
   listImporters,
   listImports,
   lockImports,
   modulesAbove,
   replaceImports,
   scriptsNamed,
+  unresolvedImports,
 } from "../../../src/storage/imports.ts";
 import type { Database, Seen } from "../../../src/storage/port.ts";
 import {
@@ -86,6 +88,31 @@ export function importConformance(engine: Engine): void {
     expect(await listImporters(db, "plain")).toEqual([]);
     expect(await listImports(db, "wrong")).toEqual([]);
     expect(await listImporters(db, "nothing")).toEqual([]);
+  });
+
+  test("importers are found by the names that they import, whatever has these names", async () => {
+    const db = await planted({
+      z: { kind: "endpoint", imports: ["gone", "m"] },
+      m: { imports: ["gone", "plain"] },
+      plain: { kind: "endpoint" },
+    });
+    await plant(db, { "y@2": { imports: ["gone"], app_id: "app-2" } });
+    const of = (...names: string[]) => importersOfNames(db, app.id, names);
+    expect(await of("gone", "plain")).toEqual([
+      { id: "m", name: "m", kind: "module", imported: "gone" },
+      { id: "z", name: "z", kind: "endpoint", imported: "gone" },
+      { id: "m", name: "m", kind: "module", imported: "plain" },
+    ]);
+    expect(await of("nothing")).toEqual([]);
+    expect(await unresolvedImports(db, app.id)).toEqual([
+      { script_id: "m", name: "gone", kind: null },
+      { script_id: "m", name: "plain", kind: "endpoint" },
+      { script_id: "z", name: "gone", kind: null },
+    ]);
+    await plant(db, { gone: {} });
+    expect(await unresolvedImports(db, app.id)).toEqual([
+      { script_id: "m", name: "plain", kind: "endpoint" },
+    ]);
   });
 
   test("a program has every module below once, with versions and imports, and code of its own", async () => {

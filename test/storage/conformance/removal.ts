@@ -2,7 +2,11 @@ import { expect, test } from "bun:test";
 import { removedLargeRows, removedSmallRows } from "../../../src/domain/limits.ts";
 import { insertApp } from "../../../src/storage/apps.ts";
 import type { Database } from "../../../src/storage/port.ts";
-import { removeDataOfApp, removeEventsOfScript } from "../../../src/storage/removal.ts";
+import {
+  haveManyEvents,
+  removeDataOfApp,
+  removeEventsOfScript,
+} from "../../../src/storage/removal.ts";
 import { type Statement, sql } from "../../../src/storage/sql.ts";
 import { app, type Engine, opener, script, seed } from "./engine.ts";
 
@@ -117,5 +121,16 @@ export function removalConformance(engine: Engine): void {
     const of = (id: string) => countsOf(db, sql<never>`script_id = ${id}`);
     expect(await of("s1")).toEqual({ outbox: 0, letters: 0, async: 0 });
     expect(await of("s2")).toEqual({ outbox: 3, letters: 3, async: 3 });
+  });
+
+  test("much is what waits for several scripts together", async () => {
+    const db = await setup();
+    const areMany = (...ids: string[]) => haveManyEvents(db, app.id, ids);
+    await fill(db, app.id, "s1", removedLargeRows);
+    expect(await areMany("s1", "s2")).toBe(false);
+    await fill(db, app.id, "s2", 1);
+    expect(await areMany("s1", "s2")).toBe(true);
+    expect(await areMany("s2")).toBe(false);
+    expect(await haveManyEvents(db, other, ["s2"])).toBe(false);
   });
 }

@@ -9,6 +9,8 @@ import {
   insertRoute,
   listRoutesOfScript,
   lockRoutes,
+  routesOfApp,
+  updateRoute,
 } from "../../../src/storage/routes.ts";
 import { deleteScript } from "../../../src/storage/scripts.ts";
 import { sql } from "../../../src/storage/sql.ts";
@@ -49,6 +51,50 @@ export function routeConformance(engine: Engine): void {
     expect(await codeOf(db.tx((tx) => insertRoute(tx, route("r5"))))).toBe("conflict");
     const kept = await allRoutes(db);
     expect(kept.map((one) => one.id).sort()).toEqual(["r1", "r2", "r3", "r4"]);
+  });
+
+  test("a route may become another one, of another script of its app", async () => {
+    const { db } = await open();
+    await seed(db, script("s1"), script("s2"));
+    const before = route("r1", { created_by: null });
+    await db.tx((tx) => insertRoute(tx, before));
+    await db.tx((tx) => insertRoute(tx, route("r2", { path: "/taken" })));
+    const after: Route = {
+      ...before,
+      script_id: "s2",
+      host: "*.b.c",
+      host_kind: "wildcard",
+      host_param_name: "sub",
+      path: "/x/:y",
+      path_kind: "param",
+      method: "PUT",
+      dispatch_mode: "async",
+    };
+    expect(await db.tx((tx) => updateRoute(tx, after))).toBe(true);
+    expect(await getRoute(db, "r1")).toEqual(after);
+    const moved = { ...after, created_at: 99, created_by: "nobody", app_id: "app-9" };
+    expect(await db.tx((tx) => updateRoute(tx, moved))).toBe(true);
+    expect(await getRoute(db, "r1")).toEqual(after);
+    expect(await db.tx((tx) => updateRoute(tx, { ...after, id: "r9" }))).toBe(false);
+    const { path_kind, method, host, host_kind, host_param_name } = before;
+    const taken = { ...after, path_kind, method, host, host_kind, host_param_name, path: "/taken" };
+    expect(await codeOf(db.tx((tx) => updateRoute(tx, taken)))).toBe("conflict");
+    expect(await codeOf(db.tx((tx) => updateRoute(tx, { ...after, script_id: "s9" })))).toBe(
+      "conflict",
+    );
+  });
+
+  test("the routes of an app come oldest first, and those of others do not", async () => {
+    const { db } = await open();
+    await seed(db, script("s1"));
+    await db.tx(async (tx) => {
+      await insertApp(tx, { ...app, id: "app-2", slug: "other" });
+      await insertRoute(tx, route("r2", { path: "/2", created_at: 2 }));
+      await insertRoute(tx, route("r1", { path: "/1", created_at: 2 }));
+      await insertRoute(tx, route("r3", { path: "/3", created_at: 1 }));
+    });
+    expect((await routesOfApp(db, app.id)).map(({ id }) => id)).toEqual(["r3", "r1", "r2"]);
+    expect(await routesOfApp(db, "app-2")).toEqual([]);
   });
 
   test("a script of another app, or none, cannot be routed", async () => {
@@ -109,6 +155,7 @@ export function routeConformance(engine: Engine): void {
         role: "owner",
         is_active: true,
         created_at: 1,
+        nomination: null,
       });
       await insertRoute(tx, route("r1", { created_by: "acc" }));
     });

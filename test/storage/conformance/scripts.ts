@@ -1,5 +1,7 @@
 import { describe, expect, test } from "bun:test";
+import type { Account } from "../../../src/domain/accounts.ts";
 import type { Page, PageRequest } from "../../../src/domain/pages.ts";
+import { insertAccount } from "../../../src/storage/accounts.ts";
 import {
   countAppScripts,
   deleteApp,
@@ -10,6 +12,7 @@ import {
 } from "../../../src/storage/apps.ts";
 import { getKv, setKv } from "../../../src/storage/kv.ts";
 import {
+  activeSources,
   deleteScript,
   getProgram,
   getScript,
@@ -19,6 +22,8 @@ import {
   insertVersion,
   listScripts,
   listVersions,
+  type ScriptFilter,
+  scriptsOfApp,
   updateScript,
 } from "../../../src/storage/scripts.ts";
 import { sql } from "../../../src/storage/sql.ts";
@@ -66,14 +71,17 @@ function appTests(open: Open): void {
       for (const slug of [...slugs].reverse())
         await insertApp(tx, { ...app, id: `id-${slug}`, slug });
     });
-    const pages = await allPages((page) => listApps(db, page), 2);
+    const pages = await allPages((page) => listApps(db, "all", page), 2);
     expect(pages.map((page) => page.map((one) => one.slug))).toEqual([
       ["a", "b"],
       ["c", "d"],
       ["e"],
     ]);
+    const some = await allPages((page) => listApps(db, { app_ids: ["id-e", "id-b"] }, page), 1);
+    expect(some.flat().map((one) => one.slug)).toEqual(["b", "e"]);
+    expect((await listApps(db, { app_ids: [] }, { limit: 5, cursor: null })).items).toEqual([]);
     // A page that is exactly full is the last one.
-    expect((await listApps(db, { limit: 5, cursor: null })).next_cursor).toBeNull();
+    expect((await listApps(db, "all", { limit: 5, cursor: null })).next_cursor).toBeNull();
   });
 
   test("deleting an app takes its scripts, versions and data, and nobody else's", async () => {
@@ -132,6 +140,36 @@ function scriptTests(open: Open): void {
     expect(await getVersion(db, "s1", 1)).toBeNull();
   });
 
+  test("the scripts of an app come by name, with what their active versions are", async () => {
+    const { db } = await open();
+    await seed(db, script("s1"), script("s2"), script("s3"));
+    const second = { ...version("s2", 2), kind: "module" as const, source: "grün", shape_rule: 1 };
+    await db.tx(async (tx) => {
+      await insertApp(tx, { ...app, id: "app-2", slug: "two" });
+      await insertScript(tx, script("s9", { app_id: "app-2", name: "name-s1" }));
+      await insertVersion(tx, version("s9"));
+      await insertVersion(tx, second);
+      await updateScript(tx, script("s2", { kind: "module", active_version: 2 }));
+    });
+    const first = { kind: "endpoint", imports: ["picloud"], shape_rule: 0, source_bytes: 8 };
+    const of = (names: string[] | null) => scriptsOfApp(db, app.id, names);
+    expect(await of(null)).toEqual([
+      { script: script("s1"), active: first },
+      {
+        script: script("s2", { kind: "module", active_version: 2 }),
+        active: { kind: "module", imports: ["picloud"], shape_rule: 1, source_bytes: 5 },
+      },
+      { script: script("s3"), active: first },
+    ] as Awaited<ReturnType<typeof of>>);
+    const ids = (await of(["name-s3", "name-s9", "name-s1"])).map((one) => one.script.id);
+    expect(ids).toEqual(["s1", "s3"]);
+    const sources = await activeSources(db, ["s2", "s1", "nothing"]);
+    expect(sources.sort((a, b) => (a.script_id < b.script_id ? -1 : 1))).toEqual([
+      { script_id: "s1", number: 1, source: "source 1" },
+      { script_id: "s2", number: 2, source: "grün" },
+    ]);
+  });
+
   test("a name is taken once in an app, and a script needs an app and a version", async () => {
     const { db } = await open();
     await seed(db, script("s1"));
@@ -151,8 +189,10 @@ function scriptTests(open: Open): void {
       script("s3", { name: "a_c" }),
       script("s4", { name: "abc", description: "back\\slash" }),
     );
-    const names = async (filter: Parameters<typeof listScripts>[1]) =>
-      (await allPages((page) => listScripts(db, filter, page), 2)).flat().map((one) => one.name);
+    const names = async (filter: Partial<ScriptFilter>) =>
+      (await allPages((page) => listScripts(db, { visible: "all", ...filter }, page), 2))
+        .flat()
+        .map((one) => one.script.name);
     expect(await names({})).toEqual(["Beta", "a_c", "abc", "alpha"]);
     expect(await names({ app_id: app.id, kind: "module" })).toEqual(["alpha"]);
     expect(await names({ app_id: "app-2" })).toEqual([]);
@@ -161,6 +201,35 @@ function scriptTests(open: Open): void {
     expect(await names({ q: "%" })).toEqual(["Beta"]);
     expect(await names({ q: "k\\s" })).toEqual(["abc"]);
     expect(await names({ q: "x".repeat(100_000) })).toEqual([]);
+    expect(await names({ name: "abc" })).toEqual(["abc"]);
+    expect(await names({ name: "ab" })).toEqual([]);
+    expect(await names({ name: "beta" })).toEqual([]);
+    expect(await names({ name: "alpha", app_id: "app-2" })).toEqual([]);
+  });
+
+  test("a list of scripts shows only those of the apps that are visible, with app and version", async () => {
+    const { db } = await open();
+    await seed(db, script("s1", { name: "mine" }));
+    const other = { ...app, id: "app-2", slug: "other" };
+    await db.tx(async (tx) => {
+      await insertApp(tx, other);
+      await insertScript(tx, script("s2", { app_id: other.id, name: "theirs", active_version: 2 }));
+      for (const number of [1, 2]) await insertVersion(tx, version("s2", number));
+    });
+    const ids = async (visible: ScriptFilter["visible"], app_id?: string) => {
+      const filter = { visible, ...(app_id === undefined ? {} : { app_id }) };
+      const found = await listScripts(db, filter, { limit: 10, cursor: null });
+      return found.items.map((one) => one.script.id);
+    };
+    expect(await ids("all")).toEqual(["s1", "s2"]);
+    expect(await ids({ app_ids: [] })).toEqual([]);
+    expect(await ids({ app_ids: ["app-2"] })).toEqual(["s2"]);
+    expect(await ids({ app_ids: ["app-2", "app-9", "' or 1=1"] })).toEqual(["s2"]);
+    expect(await ids({ app_ids: ["app-2"] }, app.id)).toEqual([]);
+    const visible = { app_ids: ["app-2"] };
+    const [found] = (await listScripts(db, { visible }, { limit: 1, cursor: null })).items;
+    const { number, created_at, created_by } = version("s2", 2);
+    expect(found).toMatchObject({ app: other, active: { number, created_at, created_by } });
   });
 
   test("a cursor that we did not make is refused", async () => {
@@ -168,10 +237,14 @@ function scriptTests(open: Open): void {
     const made = (value: unknown) => Buffer.from(JSON.stringify(value)).toString("base64url");
     const bad = ["", "%", "é", "AAAA", made(["a"]), made(["a", 1]), made({}), made(["a\0", "b"])];
     for (const cursor of [...bad, made(["\ud800", "b"]), "A".repeat(100_000)]) {
-      expect(await codeOf(listScripts(db, {}, { limit: 1, cursor }))).toBe("invalid");
+      expect(await codeOf(listScripts(db, { visible: "all" }, { limit: 1, cursor }))).toBe(
+        "invalid",
+      );
     }
     for (const limit of [0, -1, 1.5, 201, Number.NaN]) {
-      expect(await codeOf(listScripts(db, {}, { limit, cursor: null }))).toBe("invalid");
+      expect(await codeOf(listScripts(db, { visible: "all" }, { limit, cursor: null }))).toBe(
+        "invalid",
+      );
     }
   });
 }
@@ -195,9 +268,35 @@ function versionTests(open: Open): void {
       kind,
       created_at: 3_001,
       created_by,
+      created_by_name: null,
       source_bytes: 8,
     });
     expect(await getVersion(db, "s1", 6)).toEqual(version("s1", 6));
+  });
+
+  test("versions are listed with the name of who made them, as long as that account is there", async () => {
+    const { db } = await open();
+    await seed(db, script("s1"));
+    const ada: Account = {
+      id: "a1",
+      username: "ada",
+      password_hash: "x",
+      role: "owner",
+      is_active: true,
+      created_at: 1,
+      nomination: null,
+    };
+    await db.tx(async (tx) => {
+      await insertAccount(tx, ada);
+      await insertVersion(tx, { ...version("s1", 2), created_by: "a1" });
+      await insertVersion(tx, { ...version("s1", 3), created_by: "gone" });
+    });
+    const { items } = await listVersions(db, "s1", { limit: 9, cursor: null });
+    expect(items.map((one) => [one.created_by, one.created_by_name])).toEqual([
+      ["gone", null],
+      ["a1", "ada"],
+      [null, null],
+    ]);
   });
 
   test("a version number is taken once", async () => {

@@ -21,6 +21,7 @@ import {
   lockTriggers,
   nextCronAt,
   setNextAt,
+  triggersOfApp,
   updateTrigger,
 } from "../../../src/storage/triggers.ts";
 import { app, codeOf, type Engine, messageOf, opener, script, seed, version } from "./engine.ts";
@@ -89,6 +90,16 @@ export function triggerConformance(engine: Engine): void {
     expect(await db.tx((tx) => deleteTrigger(tx, "t1"))).toBe(true);
     expect(await db.tx((tx) => deleteTrigger(tx, "t1"))).toBe(false);
     expect(await getTrigger(db, "t1")).toBeNull();
+  });
+
+  test("all triggers of an app come oldest first", async () => {
+    const { db } = await open();
+    await seed(db, script("s1"));
+    const all = [data("t3", { created_at: 1 }), cron("t1", { created_at: 2 }), handler("t2")];
+    await insert(db, ...all);
+    await db.tx((tx) => insertApp(tx, { ...app, id: "app-2", slug: "two" }));
+    expect(await triggersOfApp(db, app.id)).toEqual([handler("t2"), ...all.slice(0, 2)]);
+    expect(await triggersOfApp(db, "app-2")).toEqual([]);
   });
 
   test("a trigger needs a script of its own app", async () => {
