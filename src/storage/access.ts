@@ -5,7 +5,7 @@
 import type { AppRole, ResourceRef, Scope, Visibility } from "../domain/access.ts";
 import type { ActingKey, Actor, InstanceRole } from "../domain/accounts.ts";
 import { isAppId } from "../domain/apps.ts";
-import type { Reader, Seen } from "./port.ts";
+import type { Reader } from "./port.ts";
 import { type Statement, sql } from "./sql.ts";
 
 export interface Access {
@@ -41,7 +41,6 @@ export function readSessionAccess(
   r: Reader,
   token_hash: string,
   resource: ResourceRef,
-  seen?: Seen,
 ): Promise<Access | null> {
   return read(
     r,
@@ -52,7 +51,6 @@ export function readSessionAccess(
     from sessions as c join accounts as a on a.id = c.account_id
     left join app_members as m on m.account_id = a.id and a.role = 'member'
     where c.token_hash = ${token_hash} and a.is_active = 1`,
-    seen,
   );
 }
 
@@ -61,10 +59,9 @@ export function readKeyAccess(
   r: Reader,
   { prefix, secret_hash }: { prefix: string; secret_hash: string },
   resource: ResourceRef,
-  seen?: Seen,
 ): Promise<Access | null> {
   const isIt = sql<never>`c.prefix = ${prefix} and c.secret_hash = ${secret_hash}`;
-  return read(r, keyStatement(isIt, resource), seen);
+  return read(r, keyStatement(isIt, resource));
 }
 
 /** What somebody who was let in may do now. Null: what they came with has ended, or their account. */
@@ -73,7 +70,7 @@ export async function readPresentAccess(
   { key, session_hash }: Pick<Actor, "key" | "session_hash">,
 ): Promise<Access | null> {
   const none: ResourceRef = { kind: "none" };
-  if (key !== null) return read(r, keyStatement(sql<never>`c.id = ${key.id}`, none), undefined);
+  if (key !== null) return read(r, keyStatement(sql<never>`c.id = ${key.id}`, none));
   return session_hash === null ? null : readSessionAccess(r, session_hash, none);
 }
 
@@ -108,12 +105,8 @@ function appOf(resource: ResourceRef): Statement<never> {
   }
 }
 
-async function read(
-  r: Reader,
-  statement: Statement<AccessRow>,
-  seen: Seen | undefined,
-): Promise<Access | null> {
-  const rows = await r.all(statement, seen);
+async function read(r: Reader, statement: Statement<AccessRow>): Promise<Access | null> {
+  const rows = await r.all(statement);
   const [first] = rows;
   if (first === undefined) return null;
   const memberships = new Map<string, AppRole>();

@@ -1,7 +1,7 @@
 /** Sessions, kept by the hash of their token. */
 import { type Session, sessionIdChars, sessionIdOf } from "../domain/accounts.ts";
 import { checkLimit, decodeCursor, type Page, type PageRequest, pageOf } from "../domain/pages.ts";
-import type { Database, Reader, Tx } from "./port.ts";
+import type { Database, Tx } from "./port.ts";
 import { sql } from "./sql.ts";
 
 type SessionRow = Session;
@@ -11,14 +11,6 @@ export async function insertSession(tx: Tx, session: Session): Promise<void> {
       last_seen_at, address, user_agent)
     values (${session.token_hash}, ${session.account_id}, ${session.created_at},
       ${session.expires_at}, ${session.last_seen_at}, ${session.address}, ${session.user_agent})`);
-}
-
-/** Expired ones too: the caller knows the time. */
-export async function getSession(r: Reader, token_hash: string): Promise<Session | null> {
-  const row = await r.get(sql<SessionRow>`select token_hash, account_id, created_at, expires_at,
-      last_seen_at, address, user_agent
-    from sessions where token_hash = ${token_hash}`);
-  return row && toSession(row);
 }
 
 /** Resolves false when the session has ended meanwhile. */

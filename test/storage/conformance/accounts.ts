@@ -15,13 +15,13 @@ import {
   updatePassword,
   updateRole,
 } from "../../../src/storage/accounts.ts";
+import type { Database } from "../../../src/storage/port.ts";
 import {
   deleteExpiredSessions,
   deleteOtherSessions,
   deleteSession,
   deleteSessionById,
   deleteSessionsOfAccount,
-  getSession,
   insertSession,
   listSessions,
   touchSession,
@@ -296,6 +296,11 @@ function account(id: string, more: Partial<Account> = {}): Account {
     nomination: null,
     ...more,
   };
+}
+
+function getSession(db: Database, token_hash: string): Promise<Session | null> {
+  return db.get(sql<Session>`select token_hash, account_id, created_at, expires_at, last_seen_at,
+    address, user_agent from sessions where token_hash = ${token_hash}`);
 }
 
 function session(number: number): Session {
